@@ -1,0 +1,44 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+)
+
+// The defaults of a Rollout, as documented on its fields.
+const (
+	DefaultReplicas                int32 = 1
+	DefaultRevisionHistoryLimit    int32 = 10
+	DefaultProgressDeadlineSeconds int32 = 600
+	DefaultMaxSurge                      = "25%"
+	DefaultMaxUnavailable                = "25%"
+)
+
+func addDefaultingFuncs(scheme *runtime.Scheme) error {
+	return RegisterDefaults(scheme)
+}
+
+// SetDefaults_RolloutSpec sets the defaults of a RolloutSpec. The template is not touched: it is
+// defaulted by the cluster that will run it.
+func SetDefaults_RolloutSpec(spec *RolloutSpec) {
+	if spec.Replicas == nil {
+		spec.Replicas = ptr.To(DefaultReplicas)
+	}
+	if spec.RevisionHistoryLimit == nil {
+		spec.RevisionHistoryLimit = ptr.To(DefaultRevisionHistoryLimit)
+	}
+	if spec.ProgressDeadlineSeconds == nil {
+		spec.ProgressDeadlineSeconds = ptr.To(DefaultProgressDeadlineSeconds)
+	}
+}
+
+// SetDefaults_CanaryStrategy sets the defaults of a CanaryStrategy.
+func SetDefaults_CanaryStrategy(canary *CanaryStrategy) {
+	if canary.MaxSurge == nil {
+		canary.MaxSurge = ptr.To(intstr.FromString(DefaultMaxSurge))
+	}
+	if canary.MaxUnavailable == nil {
+		canary.MaxUnavailable = ptr.To(intstr.FromString(DefaultMaxUnavailable))
+	}
+}

@@ -1,0 +1,371 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// +genclient
+// +genclient:method=GetScale,verb=get,subresource=scale,result=k8s.io/api/autoscaling/v1.Scale
+// +genclient:method=UpdateScale,verb=update,subresource=scale,input=k8s.io/api/autoscaling/v1.Scale,result=k8s.io/api/autoscaling/v1.Scale
+// +genclient:method=Promote,verb=create,subresource=promote,input=Promotion,result=Promotion
+// +genclient:method=Abort,verb=create,subresource=abort,input=Abort,result=Abort
+// +genclient:method=Retry,verb=create,subresource=retry,input=Retry,result=Retry
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Rollout runs a set of identical pods and moves them from one version of their template to the
+// next in steps that people can stop, go on with, or take back.
+//
+// It is to be used where a Deployment would be: it creates one ReplicaSet for each revision of the
+// template and shifts pods between the stable revision and the new one, the canary. Its verbs are
+// subresources: create rollouts/promote, rollouts/abort and rollouts/retry.
+type Rollout struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// spec is what is wanted.
+	// +optional
+	Spec RolloutSpec `json:"spec,omitempty" protobuf:"bytes,2,opt,name=spec"`
+
+	// status is what was last observed. Only the server and its controller write it; what a client
+	// sends here on the main resource is ignored.
+	// +optional
+	Status RolloutStatus `json:"status,omitempty" protobuf:"bytes,3,opt,name=status"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// RolloutList is a list of Rollouts.
+type RolloutList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// items is the list of Rollouts.
+	Items []Rollout `json:"items" protobuf:"bytes,2,rep,name=items"`
+}
+
+// RolloutSpec is what is wanted of a Rollout.
+type RolloutSpec struct {
+	// replicas is the wanted number of pods, over all revisions. Unit: pods. Default 1, minimum 0.
+	// A negative value is refused as Invalid.
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty" protobuf:"varint,1,opt,name=replicas"`
+
+	// selector finds the pods that belong to this Rollout. It must match the labels of the template,
+	// must not be empty (that would select every pod of the namespace), and cannot be changed after
+	// creation; each of these is refused as Invalid.
+	Selector *metav1.LabelSelector `json:"selector" protobuf:"bytes,2,opt,name=selector"`
+
+	// template describes the pods. A write that changes it starts a new revision, unless it equals
+	// the template of a ReplicaSet that still exists: then the Rollout goes back to that revision.
+	// It is validated and defaulted by the cluster's own API server before it is stored; what that
+	// refuses is refused here, with the same messages. The only restartPolicy allowed is Always.
+	Template corev1.PodTemplateSpec `json:"template" protobuf:"bytes,3,opt,name=template"`
+
+	// minReadySeconds is how long a new pod must be ready without any of its containers crashing
+	// before it counts as available. Unit: seconds. Default 0, minimum 0.
+	// +optional
+	MinReadySeconds int32 `json:"minReadySeconds,omitempty" protobuf:"varint,4,opt,name=minReadySeconds"`
+
+	// strategy says how pods of the old revision are replaced by pods of the new one. Exactly one
+	// strategy must be set.
+	Strategy RolloutStrategy `json:"strategy" protobuf:"bytes,5,opt,name=strategy"`
+
+	// revisionHistoryLimit is how many old ReplicaSets without pods are kept, so that their revision
+	// can be gone back to. The oldest are deleted first; the stable revision and the current one are
+	// always kept and do not count. Default 10, minimum 0.
+	// +optional
+	RevisionHistoryLimit *int32 `json:"revisionHistoryLimit,omitempty" protobuf:"varint,6,opt,name=revisionHistoryLimit"`
+
+	// paused freezes the Rollout where it is: no step is taken, no new revision is started, and only
+	// a change of replicas, or an abort, moves pods. Default false.
+	// +optional
+	Paused bool `json:"paused,omitempty" protobuf:"varint,7,opt,name=paused"`
+
+	// progressDeadlineSeconds is how long an update may go without progress before the Rollout is
+	// reported Degraded with reason ProgressDeadlineExceeded. The clock stands still in a pause.
+	// Unit: seconds. Default 600; must be greater than minReadySeconds.
+	// +optional
+	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty" protobuf:"varint,8,opt,name=progressDeadlineSeconds"`
+
+	// progressDeadlineAbort aborts an update in flight when its progress deadline is exceeded. It
+	// never aborts a first deployment, which has nothing to go back to. Default false.
+	// +optional
+	ProgressDeadlineAbort bool `json:"progressDeadlineAbort,omitempty" protobuf:"varint,9,opt,name=progressDeadlineAbort"`
+}
+
+// RolloutStrategy says how pods are replaced. Exactly one of its fields must be set.
+type RolloutStrategy struct {
+	// canary replaces pods in steps, the share of new pods following the weight of the step.
+	// +optional
+	Canary *CanaryStrategy `json:"canary,omitempty" protobuf:"bytes,1,opt,name=canary"`
+}
+
+// CanaryStrategy replaces pods of the stable revision by pods of the new one, step by step.
+type CanaryStrategy struct {
+	// steps are taken one after the other after a change of the template. Without steps the update
+	// is a rolling update, as a Deployment's. The first revision ever, and a return to the stable
+	// one, take no steps.
+	// +optional
+	// +listType=atomic
+	Steps []CanaryStep `json:"steps,omitempty" protobuf:"bytes,1,rep,name=steps"`
+
+	// maxSurge is how many pods may exist above replicas during an update. A number of pods or a
+	// percentage of replicas, rounded up. Default 25%. Cannot be 0 if maxUnavailable is 0.
+	// +optional
+	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty" protobuf:"bytes,2,opt,name=maxSurge"`
+
+	// maxUnavailable is how many of the wanted pods may be unavailable during an update. A number of
+	// pods or a percentage of replicas, at most 100%, rounded down. Default 25%. Cannot be 0 if
+	// maxSurge is 0; if both round to 0, one pod may be unavailable.
+	// +optional
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty" protobuf:"bytes,3,opt,name=maxUnavailable"`
+}
+
+// CanaryStep is one step of an update. Exactly one of its fields must be set.
+type CanaryStep struct {
+	// setWeight sets the share of pods that run the new revision. Unit: percent. Range 0 to 100. The
+	// step is done when the pods of both revisions stand at that share, with those of the new
+	// revision available.
+	// +optional
+	SetWeight *int32 `json:"setWeight,omitempty" protobuf:"varint,1,opt,name=setWeight"`
+
+	// pause waits, for a time or until somebody promotes.
+	// +optional
+	Pause *RolloutPause `json:"pause,omitempty" protobuf:"bytes,2,opt,name=pause"`
+}
+
+// RolloutPause is a wait between two steps.
+type RolloutPause struct {
+	// duration is how long to wait: a number of seconds, or a string with a unit as in "90s", "10m" or
+	// "1h30m". 0 passes at once; negative values are refused. If unset, the pause has no end of its
+	// own: it ends with a promote. A pause never ends early.
+	// +optional
+	Duration *intstr.IntOrString `json:"duration,omitempty" protobuf:"bytes,1,opt,name=duration"`
+}
+
+// RolloutPhase is the state of a Rollout in one word.
+// +enum
+type RolloutPhase string
+
+const (
+	// RolloutPhaseProgressing: pods are being moved, or a change has not been observed yet.
+	RolloutPhaseProgressing RolloutPhase = "Progressing"
+	// RolloutPhasePaused: an update waits in a pause step, or spec.paused is set.
+	RolloutPhasePaused RolloutPhase = "Paused"
+	// RolloutPhaseHealthy: all pods are of the current revision and available.
+	RolloutPhaseHealthy RolloutPhase = "Healthy"
+	// RolloutPhaseDegraded: the update was aborted or has exceeded its deadline.
+	RolloutPhaseDegraded RolloutPhase = "Degraded"
+)
+
+// RolloutStatus is what was last observed of a Rollout.
+type RolloutStatus struct {
+	// observedGeneration is the generation of the spec that the controller last acted on. While it is
+	// lower than metadata.generation the rest of the status speaks of an older spec.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
+
+	// phase is the state in one word: Progressing, Paused, Healthy or Degraded. It is a field
+	// selector: status.phase=Paused.
+	// +optional
+	Phase RolloutPhase `json:"phase,omitempty" protobuf:"bytes,2,opt,name=phase,casttype=RolloutPhase"`
+
+	// message says in a sentence why the phase is what it is.
+	// +optional
+	Message string `json:"message,omitempty" protobuf:"bytes,3,opt,name=message"`
+
+	// replicas is the number of pods of all revisions.
+	// +optional
+	Replicas int32 `json:"replicas,omitempty" protobuf:"varint,4,opt,name=replicas"`
+
+	// updatedReplicas is the number of pods of the current revision.
+	// +optional
+	UpdatedReplicas int32 `json:"updatedReplicas,omitempty" protobuf:"varint,5,opt,name=updatedReplicas"`
+
+	// readyReplicas is the number of ready pods of all revisions.
+	// +optional
+	ReadyReplicas int32 `json:"readyReplicas,omitempty" protobuf:"varint,6,opt,name=readyReplicas"`
+
+	// availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions.
+	// +optional
+	AvailableReplicas int32 `json:"availableReplicas,omitempty" protobuf:"varint,7,opt,name=availableReplicas"`
+
+	// HPAReplicas is the number of pods that the scale subresource reports to autoscalers.
+	// +optional
+	HPAReplicas int32 `json:"HPAReplicas,omitempty" protobuf:"varint,8,opt,name=hPAReplicas"`
+
+	// selector is spec.selector as a string, for the scale subresource.
+	// +optional
+	Selector string `json:"selector,omitempty" protobuf:"bytes,9,opt,name=selector"`
+
+	// revision counts the changes of the template: 1 at creation. The ReplicaSet that runs it carries
+	// it as the annotation sluice.dev/revision. It is stamped in the write that changes the template.
+	// +optional
+	Revision int64 `json:"revision,omitempty" protobuf:"varint,10,opt,name=revision"`
+
+	// currentPodHash names the ReplicaSet of spec.template: the value of its label
+	// sluice.dev/pod-template-hash. It is stamped in the write that changes the template.
+	// +optional
+	CurrentPodHash string `json:"currentPodHash,omitempty" protobuf:"bytes,11,opt,name=currentPodHash"`
+
+	// stableRS is the hash of the revision that an abort goes back to: the one that was last fully
+	// promoted. Empty until the first revision has been fully available.
+	// +optional
+	StableRS string `json:"stableRS,omitempty" protobuf:"bytes,12,opt,name=stableRS"`
+
+	// currentStepIndex is the index, from 0, of the step that the update is at. It equals the number
+	// of steps when all are done. Unset if the strategy has no steps.
+	// +optional
+	CurrentStepIndex *int32 `json:"currentStepIndex,omitempty" protobuf:"varint,13,opt,name=currentStepIndex"`
+
+	// currentStepHash identifies the list of steps that currentStepIndex counts in.
+	// +optional
+	CurrentStepHash string `json:"currentStepHash,omitempty" protobuf:"bytes,14,opt,name=currentStepHash"`
+
+	// collisionCount counts how often the name of a new ReplicaSet was already taken by one that is
+	// not ours; it goes into the hash.
+	// +optional
+	CollisionCount *int32 `json:"collisionCount,omitempty" protobuf:"varint,15,opt,name=collisionCount"`
+
+	// pauseConditions are the pauses that the update waits in, with the time each began.
+	// +optional
+	// +listType=map
+	// +listMapKey=reason
+	PauseConditions []PauseCondition `json:"pauseConditions,omitempty" protobuf:"bytes,16,rep,name=pauseConditions"`
+
+	// controllerPause is true while the update waits in a pause that the controller began, as opposed
+	// to spec.paused.
+	// +optional
+	ControllerPause bool `json:"controllerPause,omitempty" protobuf:"varint,17,opt,name=controllerPause"`
+
+	// abort is true after the update was aborted, until a retry, a full promotion or a new template.
+	// +optional
+	Abort bool `json:"abort,omitempty" protobuf:"varint,18,opt,name=abort"`
+
+	// abortedAt is when the update was aborted.
+	// +optional
+	AbortedAt *metav1.MicroTime `json:"abortedAt,omitempty" protobuf:"bytes,19,opt,name=abortedAt"`
+
+	// promoteFull is true while the update skips all its remaining steps, as asked by a promote with
+	// full set. It ends when the current revision has become stable.
+	// +optional
+	PromoteFull bool `json:"promoteFull,omitempty" protobuf:"varint,20,opt,name=promoteFull"`
+
+	// canary is the state of the canary strategy.
+	// +optional
+	Canary *CanaryStatus `json:"canary,omitempty" protobuf:"bytes,21,opt,name=canary"`
+
+	// conditions are the latest observations, by type: Available, Progressing, Paused, Completed,
+	// Healthy, and for generic waiters Ready, Reconciling and Stalled.
+	// +optional
+	// +patchMergeKey=type
+	// +patchStrategy=merge
+	// +listType=map
+	// +listMapKey=type
+	Conditions []RolloutCondition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type" protobuf:"bytes,22,rep,name=conditions"`
+}
+
+// PauseReason says what an update waits for.
+// +enum
+type PauseReason string
+
+const (
+	// PauseReasonCanaryPauseStep: the update is at a pause step of the canary strategy.
+	PauseReasonCanaryPauseStep PauseReason = "CanaryPauseStep"
+)
+
+// PauseCondition is a pause that the update waits in.
+type PauseCondition struct {
+	// reason says what the update waits for: CanaryPauseStep.
+	Reason PauseReason `json:"reason" protobuf:"bytes,1,opt,name=reason,casttype=PauseReason"`
+
+	// startTime is when the pause began. A timed pause ends its duration after this, never before.
+	StartTime metav1.MicroTime `json:"startTime" protobuf:"bytes,2,opt,name=startTime"`
+}
+
+// CanaryStatus is the state of the canary strategy.
+type CanaryStatus struct {
+	// weights is the share of pods wanted now for the new and for the stable revision.
+	// +optional
+	Weights *CanaryWeights `json:"weights,omitempty" protobuf:"bytes,1,opt,name=weights"`
+}
+
+// CanaryWeights are the two sides of an update. They add up to 100.
+type CanaryWeights struct {
+	// canary is the side of the new revision.
+	Canary WeightDestination `json:"canary" protobuf:"bytes,1,opt,name=canary"`
+
+	// stable is the side of the stable revision.
+	Stable WeightDestination `json:"stable" protobuf:"bytes,2,opt,name=stable"`
+}
+
+// WeightDestination is a revision and its share.
+type WeightDestination struct {
+	// weight is the share wanted. Unit: percent. Range 0 to 100.
+	Weight int32 `json:"weight" protobuf:"varint,1,opt,name=weight"`
+
+	// podTemplateHash is the hash of the revision.
+	// +optional
+	PodTemplateHash string `json:"podTemplateHash,omitempty" protobuf:"bytes,2,opt,name=podTemplateHash"`
+}
+
+// RolloutConditionType names a condition.
+type RolloutConditionType string
+
+const (
+	// RolloutAvailable: at least spec.replicas pods, of whatever revision, are available.
+	RolloutAvailable RolloutConditionType = "Available"
+	// RolloutProgressing: the update moves. Unknown in a pause; False when it was aborted or has
+	// exceeded its deadline.
+	RolloutProgressing RolloutConditionType = "Progressing"
+	// RolloutPaused: the update waits in a pause, or spec.paused is set.
+	RolloutPaused RolloutConditionType = "Paused"
+	// RolloutCompleted: the current revision is the stable one. Says nothing of availability.
+	RolloutCompleted RolloutConditionType = "Completed"
+	// RolloutHealthy: the phase is Healthy.
+	RolloutHealthy RolloutConditionType = "Healthy"
+	// RolloutReady is what generic waiters look at: True when Healthy.
+	RolloutReady RolloutConditionType = "Ready"
+	// RolloutReconciling is True while the Rollout moves towards its spec by itself.
+	RolloutReconciling RolloutConditionType = "Reconciling"
+	// RolloutStalled is True when the Rollout is Degraded and will not go on by itself.
+	RolloutStalled RolloutConditionType = "Stalled"
+	// RolloutReplicaFailure: pods of the current revision cannot be created; the message is the
+	// ReplicaSet's.
+	RolloutReplicaFailure RolloutConditionType = "ReplicaFailure"
+	// RolloutHeld: the Rollout is not acted on because its ReplicaSets carry a higher revision than
+	// its own status, as after an older copy of the store was put back.
+	RolloutHeld RolloutConditionType = "Held"
+)
+
+// RolloutCondition is one observation of a Rollout.
+type RolloutCondition struct {
+	// type names the condition.
+	Type RolloutConditionType `json:"type" protobuf:"bytes,1,opt,name=type,casttype=RolloutConditionType"`
+
+	// status is True, False or Unknown.
+	Status corev1.ConditionStatus `json:"status" protobuf:"bytes,2,opt,name=status,casttype=k8s.io/api/core/v1.ConditionStatus"`
+
+	// lastUpdateTime is when this condition last changed in any way. For Progressing it is when
+	// progress was last seen: the progress deadline counts from it.
+	// +optional
+	LastUpdateTime metav1.MicroTime `json:"lastUpdateTime,omitempty" protobuf:"bytes,3,opt,name=lastUpdateTime"`
+
+	// lastTransitionTime is when the status last changed from one value to another.
+	// +optional
+	LastTransitionTime metav1.Time `json:"lastTransitionTime,omitempty" protobuf:"bytes,4,opt,name=lastTransitionTime"`
+
+	// reason is why, in one word for machines.
+	// +optional
+	Reason string `json:"reason,omitempty" protobuf:"bytes,5,opt,name=reason"`
+
+	// message is why, in a sentence for people.
+	// +optional
+	Message string `json:"message,omitempty" protobuf:"bytes,6,opt,name=message"`
+}

@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// Snapshot is all that Decide may look at. It is never modified.
+type Snapshot struct {
+	// Rollout is the Rollout as last stored.
+	Rollout *rollouts.Rollout
+	// ReplicaSets are those of the Rollout's namespace that it controls, and those without any
+	// controller that match its selector and carry the hash label: these may be adopted. Their
+	// order does not matter.
+	ReplicaSets []*appsv1.ReplicaSet
+	// Now is the time of the decision.
+	Now time.Time
+}
+
+// Decision is what is to be written, in this order: Adopt, Create, Scale, Delete, Status. The zero
+// Decision writes nothing.
+type Decision struct {
+	// Adopt are ReplicaSets to be given a controller reference to the Rollout.
+	Adopt []ReplicaSetRef
+	// Create is the ReplicaSet of a new revision, complete with name, labels, annotations, owner
+	// reference and size; nil if there is none to create.
+	Create *appsv1.ReplicaSet
+	// Scale are changes of existing ReplicaSets, in the order in which they must be written.
+	Scale []ReplicaSetChange
+	// Delete are old ReplicaSets without pods beyond the history limit.
+	Delete []ReplicaSetRef
+	// Status is the whole new status; nil if the stored one holds.
+	Status *rollouts.RolloutStatus
+	// Events are to be recorded on the Rollout after the writes succeeded.
+	Events []Event
+	// RequeueAfter is when to decide again though nothing was observed to change; 0 if never.
+	RequeueAfter time.Duration
+}
+
+// ReplicaSetRef names one state of one ReplicaSet: a write to it fails if it has changed since.
+type ReplicaSetRef struct {
+	Name            string
+	UID             types.UID
+	ResourceVersion string
+}
+
+// ReplicaSetChange is what is to be changed on a ReplicaSet: all of it in one write.
+type ReplicaSetChange struct {
+	ReplicaSetRef
+	// Replicas is the new size. Unit: pods. It may equal the old one, when only annotations change.
+	Replicas int32
+	// MinReadySeconds is the new value of spec.minReadySeconds of the ReplicaSet.
+	MinReadySeconds int32
+	// Annotations are to be set; others are left alone.
+	Annotations map[string]string
+}
+
+// Event is something that people should find in the events of a Rollout.
+type Event struct {
+	// Warning is true for what needs attention, false for what is normal.
+	Warning bool
+	// Reason is one word for machines, as RolloutStepCompleted.
+	Reason string
+	// Message is a sentence for people.
+	Message string
+}
+
+// Refusal is the answer to a request that is impossible now. It is served as 409 Conflict.
+type Refusal struct {
+	// Reason is the machine-readable cause: one of the Reason constants.
+	Reason string
+	// Message says why, and what would be possible.
+	Message string
+	// RetryAfter, if not 0, is when the same request may succeed without anything else done.
+	RetryAfter time.Duration
+}
+
+// Error makes a Refusal an error.
+func (r *Refusal) Error() string { return r.Message }
