@@ -1,0 +1,29 @@
+package rollouts
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// VerbBody is the body of a verb: the parts that all of them have.
+type VerbBody interface {
+	runtime.Object
+	metav1.Object
+	// VerbStatus is the state of the Rollout in the body, to be filled in.
+	VerbStatus() *VerbStatus
+}
+
+var (
+	_ VerbBody = &Promotion{}
+	_ VerbBody = &Abort{}
+	_ VerbBody = &Retry{}
+)
+
+// VerbStatus returns the status of the body.
+func (p *Promotion) VerbStatus() *VerbStatus { return &p.Status }
+
+// VerbStatus returns the status of the body.
+func (a *Abort) VerbStatus() *VerbStatus { return &a.Status }
+
+// VerbStatus returns the status of the body.
+func (r *Retry) VerbStatus() *VerbStatus { return &r.Status }

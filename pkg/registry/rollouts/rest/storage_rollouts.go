@@ -1,0 +1,43 @@
+// Package rest lists what the API group serves: each resource and subresource with its storage. It may
+// import the storages and the libraries of the API server.
+package rest
+
+import (
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+	"sluice.dev/sluice/pkg/registry/rollouts/rollout"
+)
+
+// StorageProvider makes the storages of the group from what they depend on.
+type StorageProvider struct {
+	// Rollout is what the storage of Rollouts depends on.
+	Rollout rollout.Config
+	// Codecs encode and decode every served version.
+	Codecs serializer.CodecFactory
+	// ParameterCodec decodes the options in query parameters.
+	ParameterCodec runtime.ParameterCodec
+}
+
+// New returns the group, ready to be installed, and the storage of Rollouts in it.
+func (p StorageProvider) New() (*genericapiserver.APIGroupInfo, *rollout.Storage, error) {
+	storage, err := rollout.NewStorage(p.Rollout)
+	if err != nil {
+		return nil, nil, err
+	}
+	served := map[string]rest.Storage{
+		"rollouts":        storage.Rollout,
+		"rollouts/status": storage.Status,
+		"rollouts/scale":  storage.Scale,
+	}
+	for name, verb := range storage.Verbs {
+		served["rollouts/"+name] = verb
+	}
+	group := genericapiserver.NewDefaultAPIGroupInfo(rollouts.GroupName, p.Rollout.Scheme, p.ParameterCodec, p.Codecs)
+	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = served
+	return &group, storage, nil
+}

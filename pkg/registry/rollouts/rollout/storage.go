@@ -1,0 +1,117 @@
+package rollout
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/registry/generic"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage/names"
+	"k8s.io/apiserver/pkg/util/dryrun"
+	"k8s.io/utils/clock"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// Config is what the storage of Rollouts depends on.
+type Config struct {
+	// Scheme knows the hub types and every served version.
+	Scheme *runtime.Scheme
+	// Options say where and how objects are stored.
+	Options generic.RESTOptionsGetter
+	// Templates resolves the pod templates that clients write.
+	Templates TemplateResolver
+	// Deleted is called after a Rollout has left the store; nil if nobody wants to know.
+	Deleted func(types.UID)
+	// Clock tells the verbs what time it is.
+	Clock clock.PassiveClock
+}
+
+// Storage is the storage of Rollouts and of each of their subresources.
+type Storage struct {
+	Rollout *REST
+	Status  *StatusREST
+	Scale   *ScaleREST
+	// Verbs are the storages of the verbs, by the name of the subresource.
+	Verbs map[string]rest.Storage
+}
+
+// REST stores Rollouts.
+type REST struct {
+	*genericregistry.Store
+	templates TemplateResolver
+}
+
+var (
+	_ rest.StandardStorage     = &REST{}
+	_ rest.ShortNamesProvider  = &REST{}
+	_ rest.CategoriesProvider  = &REST{}
+	_ rest.TableConvertor      = &REST{}
+	_ rest.ResetFieldsStrategy = &REST{}
+)
+
+// NewStorage returns the storages, which share one store.
+func NewStorage(config Config) (*Storage, error) {
+	main := strategy{config.Scheme, names.SimpleNameGenerator}
+	store := &genericregistry.Store{
+		NewFunc:                   func() runtime.Object { return &rollouts.Rollout{} },
+		NewListFunc:               func() runtime.Object { return &rollouts.RolloutList{} },
+		PredicateFunc:             match,
+		DefaultQualifiedResource:  rollouts.Resource("rollouts"),
+		SingularQualifiedResource: rollouts.Resource("rollout"),
+		CreateStrategy:            main,
+		UpdateStrategy:            main,
+		DeleteStrategy:            main,
+		ResetFieldsStrategy:       main,
+		TableConvertor:            table{},
+	}
+	if config.Deleted != nil {
+		store.AfterDelete = func(obj runtime.Object, options *metav1.DeleteOptions) {
+			if rollout, ok := obj.(*rollouts.Rollout); ok && !dryrun.IsDryRun(options.DryRun) {
+				config.Deleted(rollout.UID)
+			}
+		}
+	}
+	options := &generic.StoreOptions{RESTOptions: config.Options, AttrFunc: getAttrs, Indexers: indexers()}
+	if err := store.CompleteWithOptions(options); err != nil {
+		return nil, err
+	}
+	status := *store
+	status.UpdateStrategy = statusStrategy{main}
+	status.ResetFieldsStrategy = statusStrategy{main}
+	return &Storage{
+		Rollout: &REST{Store: store, templates: config.Templates},
+		Status:  &StatusREST{store: &status},
+		Scale:   &ScaleREST{store: store},
+		Verbs:   newVerbs(store, config.Clock),
+	}, nil
+}
+
+// ShortNames lets kubectl say ro.
+func (*REST) ShortNames() []string { return []string{"ro"} }
+
+// Categories lets kubectl get all list Rollouts.
+func (*REST) Categories() []string { return []string{"all"} }
+
+// Create stores a new Rollout whose template the host accepts.
+func (r *REST) Create(ctx context.Context, obj runtime.Object, createValidation rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	ctx, write := withTemplateWrite(ctx, r.templates)
+	if rollout, ok := obj.(*rollouts.Rollout); ok {
+		if err := write.onCreate(ctx, rollout); err != nil {
+			return nil, err
+		}
+		if write.answered != nil {
+			rollout.Spec.Template = *write.answered.DeepCopy()
+		}
+	}
+	return r.Store.Create(ctx, obj, createValidation, options)
+}
+
+// Update stores a changed Rollout; a changed template must be one that the host accepts.
+func (r *REST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	ctx, write := withTemplateWrite(ctx, r.templates)
+	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+}

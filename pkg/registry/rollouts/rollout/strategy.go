@@ -1,0 +1,170 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/names"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+	"sluice.dev/sluice/pkg/apis/rollouts/validation"
+	"sluice.dev/sluice/pkg/engine"
+)
+
+// phaseField is the field selector that is indexed besides name and namespace.
+const phaseField = "status.phase"
+
+// strategy is how Rollouts are created and updated by clients: they own metadata and spec, while status
+// follows from what they write.
+type strategy struct {
+	runtime.ObjectTyper
+	names.NameGenerator
+}
+
+var (
+	_ rest.RESTCreateStrategy              = strategy{}
+	_ rest.RESTUpdateStrategy              = strategy{}
+	_ rest.GarbageCollectionDeleteStrategy = strategy{}
+	_ rest.ResetFieldsStrategy             = strategy{}
+)
+
+// DefaultGarbageCollectionPolicy deletes the ReplicaSets of a deleted Rollout unless the client says
+// otherwise.
+func (strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
+	return rest.DeleteDependents
+}
+
+// NamespaceScoped is true: a Rollout lives where its pods live.
+func (strategy) NamespaceScoped() bool { return true }
+
+// GetResetFields names what clients cannot own on the main resource.
+func (strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{
+		fieldpath.APIVersion(v1alpha1.SchemeGroupVersion.String()): fieldpath.NewSet(fieldpath.MakePathOrDie("status")),
+	}
+}
+
+// PrepareForCreate gives a new Rollout the status that its template, resolved before, implies.
+func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
+	rollout := obj.(*rollouts.Rollout)
+	rollout.Status = rollouts.RolloutStatus{}
+	rollout.Generation = 1
+	if resolution := resolutionFrom(ctx); resolution != nil {
+		rollout.Status = engine.Created(rollout, *resolution).Status
+	}
+}
+
+// Validate validates a new Rollout.
+func (strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
+	return validation.ValidateRollout(obj.(*rollouts.Rollout))
+}
+
+// WarningsOnCreate warns of names that are awkward in pods.
+func (strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
+	if problems := utilvalidation.IsDNS1123Label(obj.(*rollouts.Rollout).Name); len(problems) > 0 {
+		return []string{fmt.Sprintf("metadata.name: it goes into pod names and hostnames, so a DNS label is recommended: %v", problems)}
+	}
+	return nil
+}
+
+// Canonicalize does nothing: there is one way to write a Rollout.
+func (strategy) Canonicalize(runtime.Object) {}
+
+// AllowCreateOnUpdate is false: a PUT to a name that does not exist is NotFound.
+func (strategy) AllowCreateOnUpdate(context.Context) bool { return false }
+
+// AllowUnconditionalUpdate is true, as for a Deployment: a PUT without resourceVersion overwrites.
+func (strategy) AllowUnconditionalUpdate(context.Context) bool { return true }
+
+// PrepareForUpdate keeps the stored status but for what the change of spec implies, and counts the
+// generation.
+func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
+	rollout, stored := obj.(*rollouts.Rollout), old.(*rollouts.Rollout)
+	rollout.Status = stored.Status
+	if apiequality.Semantic.DeepEqual(rollout.Spec, stored.Spec) {
+		return
+	}
+	rollout.Generation = stored.Generation + 1
+	rollout.Status = engine.Edited(stored, rollout, resolutionFrom(ctx)).Status
+}
+
+// ValidateUpdate validates a changed Rollout.
+func (strategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	return validation.ValidateRolloutUpdate(obj.(*rollouts.Rollout), old.(*rollouts.Rollout))
+}
+
+// WarningsOnUpdate has nothing to warn of: the host's warnings on the template are passed on as they come.
+func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
+
+// statusStrategy is how the controller updates a Rollout: it owns status and nothing else.
+type statusStrategy struct{ strategy }
+
+// GetResetFields names what cannot be owned through status.
+func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{
+		fieldpath.APIVersion(v1alpha1.SchemeGroupVersion.String()): fieldpath.NewSet(
+			fieldpath.MakePathOrDie("spec"),
+			fieldpath.MakePathOrDie("metadata", "labels"),
+			fieldpath.MakePathOrDie("metadata", "annotations"),
+			fieldpath.MakePathOrDie("metadata", "finalizers"),
+			fieldpath.MakePathOrDie("metadata", "ownerReferences"),
+		),
+	}
+}
+
+// PrepareForUpdate keeps everything but the status.
+func (statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	rollout, stored := obj.(*rollouts.Rollout), old.(*rollouts.Rollout)
+	rollout.Spec = stored.Spec
+	rollout.Labels = stored.Labels
+	rollout.Annotations = stored.Annotations
+	rollout.Finalizers = stored.Finalizers
+	rollout.OwnerReferences = stored.OwnerReferences
+}
+
+// ValidateUpdate validates a status.
+func (statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	return validation.ValidateRolloutStatusUpdate(obj.(*rollouts.Rollout), old.(*rollouts.Rollout))
+}
+
+// getAttrs is what selectors see of a Rollout.
+func getAttrs(obj runtime.Object) (labels.Set, fields.Set, error) {
+	rollout, ok := obj.(*rollouts.Rollout)
+	if !ok {
+		return nil, nil, fmt.Errorf("not a Rollout: %T", obj)
+	}
+	set := generic.ObjectMetaFieldsSet(&rollout.ObjectMeta, true)
+	set[phaseField] = string(rollout.Status.Phase)
+	return rollout.Labels, set, nil
+}
+
+func match(label labels.Selector, field fields.Selector) storage.SelectionPredicate {
+	return storage.SelectionPredicate{Label: label, Field: field, GetAttrs: getAttrs, IndexFields: []string{phaseField}}
+}
+
+// indexers make a list by phase cost what it returns, not what there is.
+func indexers() *cache.Indexers {
+	return &cache.Indexers{
+		storage.FieldIndex(phaseField): func(obj any) ([]string, error) {
+			rollout, ok := obj.(*rollouts.Rollout)
+			if !ok {
+				return nil, fmt.Errorf("not a Rollout: %T", obj)
+			}
+			return []string{string(rollout.Status.Phase)}, nil
+		},
+	}
+}

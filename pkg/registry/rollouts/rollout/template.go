@@ -1,0 +1,117 @@
+package rollout
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/apis/rollouts/validation"
+	"sluice.dev/sluice/pkg/engine"
+)
+
+// TemplateResolver asks the host what a pod template means there. It returns the template as the host
+// validated and defaulted it, and the revision that it is. Its errors are answers to the client: what the
+// host refused, or a Timeout if the host did not answer. A template is never stored unresolved.
+type TemplateResolver interface {
+	Resolve(ctx context.Context, rollout *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error)
+}
+
+// templateWrite is one request that may write a template. It asks the host once for each template that the
+// request means to store, not once for each conflict with another writer.
+type templateWrite struct {
+	resolver TemplateResolver
+
+	asked      *corev1.PodTemplateSpec
+	answered   *corev1.PodTemplateSpec
+	resolved   engine.Resolution
+	resolution *engine.Resolution
+}
+
+type templateWriteKey struct{}
+
+func withTemplateWrite(ctx context.Context, resolver TemplateResolver) (context.Context, *templateWrite) {
+	write := &templateWrite{resolver: resolver}
+	return context.WithValue(ctx, templateWriteKey{}, write), write
+}
+
+// resolutionFrom returns the revision of the template that the request in ctx writes; nil if it does not
+// change the template.
+func resolutionFrom(ctx context.Context) *engine.Resolution {
+	if write, ok := ctx.Value(templateWriteKey{}).(*templateWrite); ok {
+		return write.resolution
+	}
+	return nil
+}
+
+// onCreate resolves the template of a new Rollout. What is invalid in itself is left to the strategy, which
+// reports it: the host need not be asked.
+func (w *templateWrite) onCreate(ctx context.Context, rollout *rollouts.Rollout) error {
+	if len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {
+		return nil
+	}
+	return w.resolve(ctx, rollout)
+}
+
+// onUpdate is a rest.TransformFunc: it runs after the mutating admission of every attempt to store an
+// update, and resolves the template if that is to change.
+func (w *templateWrite) onUpdate(ctx context.Context, obj, old runtime.Object) (runtime.Object, error) {
+	rollout, ok := obj.(*rollouts.Rollout)
+	stored, oldOK := old.(*rollouts.Rollout)
+	if !ok || !oldOK {
+		return nil, apierrors.NewBadRequest("the body must be a Rollout")
+	}
+	w.resolution = nil
+	if apiequality.Semantic.DeepEqual(rollout.Spec.Template, stored.Spec.Template) {
+		return rollout, nil
+	}
+	if len(validation.ValidateRolloutUpdate(withResourceVersion(rollout, stored), stored)) > 0 {
+		return rollout, nil
+	}
+	if err := w.resolve(ctx, withIdentity(rollout, stored)); err != nil {
+		return nil, err
+	}
+	rollout.Spec.Template = *w.answered.DeepCopy()
+	if apiequality.Semantic.DeepEqual(rollout.Spec.Template, stored.Spec.Template) || w.resolved.Hash == stored.Status.CurrentPodHash {
+		// The same manifest again, or one that spells out defaults: no new revision.
+		w.resolution = nil
+	}
+	return rollout, nil
+}
+
+// withResourceVersion is a view of an update for validation alone: an unconditional update has no
+// resourceVersion of its own yet.
+func withResourceVersion(rollout, stored *rollouts.Rollout) *rollouts.Rollout {
+	view := *rollout
+	view.ResourceVersion = stored.ResourceVersion
+	return &view
+}
+
+// withIdentity is a view of an update that has the stored identity and status, which a client may have left
+// out of its body and cannot change.
+func withIdentity(rollout, stored *rollouts.Rollout) *rollouts.Rollout {
+	view := *rollout
+	view.UID, view.Name, view.Namespace = stored.UID, stored.Name, stored.Namespace
+	view.Status = stored.Status
+	return &view
+}
+
+func (w *templateWrite) resolve(ctx context.Context, rollout *rollouts.Rollout) error {
+	if w.asked == nil || !apiequality.Semantic.DeepEqual(*w.asked, rollout.Spec.Template) {
+		asked := rollout.Spec.Template.DeepCopy()
+		answered, resolved, err := w.resolver.Resolve(ctx, rollout)
+		if err != nil {
+			return err
+		}
+		w.asked, w.answered, w.resolved = asked, answered, resolved
+	}
+	resolution := w.resolved
+	w.resolution = &resolution
+	return nil
+}
+
+var _ rest.TransformFunc = (&templateWrite{}).onUpdate
