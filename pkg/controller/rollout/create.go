@@ -1,0 +1,65 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/engine"
+)
+
+// errNameTaken says that a ReplicaSet which is not, and cannot become, the wanted one has its name.
+var errNameTaken = errors.New("the name is taken")
+
+// create makes the ReplicaSet of a new revision.
+func (t *term) create(ctx context.Context, seen *observation, page *entry, wanted *appsv1.ReplicaSet) error {
+	version, err := strconv.ParseUint(seen.served.ResourceVersion, 10, 64)
+	if err != nil {
+		return fmt.Errorf("the resourceVersion of the Rollout is no number, which the mark against older copies of the store needs: %w", err)
+	}
+	if err := t.config.EnsureMirrored(ctx, version); err != nil {
+		return fmt.Errorf("marking the store's revision in the host cluster before a ReplicaSet is created: %w", err)
+	}
+	client := t.config.Host.AppsV1().ReplicaSets(seen.served.Namespace)
+	hostWrites.WithLabelValues("create", "replicasets").Inc()
+	created, err := client.Create(ctx, wanted, metav1.CreateOptions{FieldManager: fieldManager})
+	if apierrors.IsAlreadyExists(err) {
+		existing, getErr := client.Get(ctx, wanted.Name, metav1.GetOptions{})
+		if getErr != nil {
+			return refusedAs("ReplicaSetCreateError", fmt.Sprintf("ReplicaSet %q exists already and cannot be read", wanted.Name), getErr)
+		}
+		return t.meet(seen, page, wanted, existing)
+	}
+	if err != nil {
+		return refusedAs("ReplicaSetCreateError", fmt.Sprintf("ReplicaSet %q cannot be created", wanted.Name), err)
+	}
+	page.expectReplicaSet(created.UID, created.ResourceVersion, t.config.Clock.Now())
+	klog.FromContext(ctx).V(2).Info("Created", "replicaSet", created.Name, "replicas", *created.Spec.Replicas)
+	return nil
+}
+
+// meet says what to do about a ReplicaSet that already has the name of the wanted one. One that is
+// the wanted one, or can become it, will be in the cache soon; one of ours that is being deleted
+// leaves the name soon; any other keeps the name.
+func (t *term) meet(seen *observation, page *entry, wanted, existing *appsv1.ReplicaSet) error {
+	if concerns(seen.served, existing) && isRevision(wanted, existing) {
+		if existing.DeletionTimestamp == nil {
+			page.expectReplicaSet(existing.UID, existing.ResourceVersion, t.config.Clock.Now())
+		}
+		return fmt.Errorf("ReplicaSet %q exists already: %w", wanted.Name, errConflict)
+	}
+	return fmt.Errorf("%w: ReplicaSet %q exists already, but is not of this Rollout or runs another template: another name is chosen", errNameTaken, wanted.Name)
+}
+
+// isRevision tells whether a ReplicaSet runs the revision that the wanted one is to run.
+func isRevision(wanted, existing *appsv1.ReplicaSet) bool {
+	return existing.Labels[rollouts.PodTemplateHashLabel] == wanted.Labels[rollouts.PodTemplateHashLabel] &&
+		engine.TemplatesEqual(&existing.Spec.Template, &wanted.Spec.Template)
+}

@@ -1,0 +1,128 @@
+package rollout
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+)
+
+// ledger remembers, for every Rollout that the leader of this term has looked at, what its caches
+// must show before it may look again: its own last writes, and whatever it has read past the
+// caches. Without that it would act twice on one observation, for example scale one ReplicaSet up
+// by a cache that does not know yet that it has scaled up another.
+type ledger struct {
+	mu      sync.Mutex
+	entries map[types.NamespacedName]*entry
+}
+
+func newLedger() *ledger { return &ledger{entries: map[types.NamespacedName]*entry{}} }
+
+// entry returns the page of one Rollout; a new one if there is none yet, or if the one that there
+// is speaks of an earlier Rollout of that name. The caller must be the only one that works on key.
+func (l *ledger) entry(key types.NamespacedName, uid types.UID) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[key]
+	if e == nil || e.uid != uid {
+		e = &entry{uid: uid, replicaSets: map[types.UID]expectation{}}
+		l.entries[key] = e
+	}
+	return e
+}
+
+// forget drops the page of a Rollout that is gone.
+func (l *ledger) forget(key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.entries, key)
+}
+
+// entry is what the caches must show of one Rollout and its ReplicaSets.
+type entry struct {
+	uid types.UID
+	// verified is true once a decision to write was made on live reads in this term: a new leader's
+	// caches may lack the last writes of the one before.
+	verified bool
+	// since is when the last expectation was added.
+	since time.Time
+	// rollout is the lowest resourceVersion that the cache must show of the Rollout; empty if any.
+	rollout string
+	// replicaSets are the expectations of single ReplicaSets.
+	replicaSets map[types.UID]expectation
+}
+
+// expectation is what the cache must show of a ReplicaSet.
+type expectation struct {
+	// resourceVersion is the lowest that the cache must show; if it shows no such ReplicaSet it must
+	// have come as far as this.
+	resourceVersion string
+	// deleted is true if the ReplicaSet must be gone, or be about to go.
+	deleted bool
+}
+
+// view is what a cache shows, as far as the ledger must know.
+type view interface {
+	// rolloutVersion returns the resourceVersion of the Rollout.
+	rolloutVersion() string
+	// replicaSet returns the resourceVersion of a ReplicaSet and whether it is being deleted; false
+	// if the cache does not hold it.
+	replicaSet(uid types.UID) (resourceVersion string, deleting, found bool)
+	// progress returns the highest resourceVersion of ReplicaSets that the cache has taken in.
+	progress() string
+}
+
+func (e *entry) expectRollout(resourceVersion string, now time.Time) {
+	if older(e.rollout, resourceVersion) {
+		e.rollout, e.since = resourceVersion, now
+	}
+}
+
+func (e *entry) expectReplicaSet(uid types.UID, resourceVersion string, now time.Time) {
+	if old, ok := e.replicaSets[uid]; ok && !older(old.resourceVersion, resourceVersion) {
+		return
+	}
+	e.replicaSets[uid], e.since = expectation{resourceVersion: resourceVersion}, now
+}
+
+func (e *entry) expectDeleted(uid types.UID, now time.Time) {
+	e.replicaSets[uid], e.since = expectation{deleted: true}, now
+}
+
+// behind tells whether the cache has yet to show something that is expected. What it shows is
+// expected no longer.
+func (e *entry) behind(v view) bool {
+	if older(v.rolloutVersion(), e.rollout) {
+		return true
+	}
+	for uid, want := range e.replicaSets {
+		if !want.met(uid, v) {
+			return true
+		}
+		delete(e.replicaSets, uid)
+	}
+	return false
+}
+
+func (x expectation) met(uid types.UID, v view) bool {
+	resourceVersion, deleting, found := v.replicaSet(uid)
+	switch {
+	case x.deleted:
+		return !found || deleting
+	case !found:
+		return !older(v.progress(), x.resourceVersion)
+	}
+	return !older(resourceVersion, x.resourceVersion)
+}
+
+// older tells whether resourceVersion a comes before b. An empty a comes before all, an empty b
+// before none. Versions that do not compare count as not older: better one decision too many, whose
+// writes fail by their preconditions, than a Rollout that stands still.
+func older(a, b string) bool {
+	if a == "" || b == "" {
+		return a == "" && b != ""
+	}
+	c, err := resourceversion.CompareResourceVersion(a, b)
+	return err == nil && c < 0
+}

@@ -1,0 +1,196 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
+
+	"sluice.dev/sluice/pkg/engine"
+)
+
+const (
+	// minBackoff and maxBackoff bound the time until a Rollout that could not be brought forward is
+	// looked at again without anything having changed.
+	minBackoff = 5 * time.Millisecond
+	maxBackoff = 10 * time.Second
+	// reconcileTimeout bounds one look at one Rollout, so that a request that hangs does not keep a
+	// worker for ever.
+	reconcileTimeout = 30 * time.Second
+	// cachePatience is how long the caches may lack our own last write before a Rollout is read from
+	// the servers instead: a watch that has died silently must not stop it.
+	cachePatience = 5 * time.Second
+)
+
+// term is the time in which one replica leads, with all that must not outlive it: what is queued,
+// and what is remembered of writes.
+type term struct {
+	*Controller
+	queue  workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	ledger *ledger
+	events *recorder
+}
+
+// lead acts on Rollouts until ctx is done, and returns when the last write has been made.
+func (c *Controller) lead(ctx context.Context) {
+	t := &term{
+		Controller: c,
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](minBackoff, maxBackoff),
+			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "rollouts", Clock: c.config.Clock}),
+		ledger: newLedger(),
+		events: newRecorder(ctx, c.config.Host, c.config.Clock),
+	}
+	var running sync.WaitGroup
+	running.Go(func() { t.events.run(ctx) })
+	for range c.config.Workers {
+		running.Go(func() {
+			for t.next(ctx) {
+			}
+		})
+	}
+	c.leading.Store(t)
+	leader.Set(1)
+	for _, key := range c.rollouts.GetStore().ListKeys() {
+		if name, err := cache.ParseObjectName(key); err == nil {
+			t.queue.Add(name.AsNamespacedName())
+		}
+	}
+	<-ctx.Done()
+	c.leading.Store(nil)
+	t.queue.ShutDown()
+	running.Wait()
+	leader.Set(0)
+}
+
+// next looks at the next Rollout of the queue; false if there will be none any more.
+func (t *term) next(ctx context.Context) bool {
+	key, stop := t.queue.Get()
+	if stop || ctx.Err() != nil {
+		return false
+	}
+	defer t.queue.Done(key)
+
+	logger := klog.FromContext(ctx).WithValues("rollout", klog.KRef(key.Namespace, key.Name))
+	ctx, cancel := context.WithTimeout(klog.NewContext(ctx, logger), reconcileTimeout)
+	defer cancel()
+	start := time.Now()
+	requeueAfter, err := t.reconcileSafely(ctx, key)
+	result := outcomeOf(err)
+	reconcileDuration.WithLabelValues(string(result)).Observe(time.Since(start).Seconds())
+
+	switch result {
+	case outcomeDone, outcomeWait:
+		t.queue.Forget(key)
+		if requeueAfter > 0 {
+			t.queue.AddAfter(key, requeueAfter)
+		}
+		return true
+	case outcomeConflict:
+		logger.V(2).Info("Looking again: something changed in between", "reason", err)
+	case outcomeRefused:
+		logger.V(2).Info("Trying again later: the host cluster refuses", "reason", err)
+	case outcomeError:
+		if ctx.Err() == nil {
+			utilruntime.HandleErrorWithContext(ctx, err, "A Rollout could not be brought forward; trying again")
+		}
+	}
+	t.queue.AddRateLimited(key)
+	return true
+}
+
+// reconcileSafely turns a panic over one Rollout into an error: it must not take the API server down,
+// nor stop the other Rollouts.
+func (t *term) reconcileSafely(ctx context.Context, key types.NamespacedName) (requeueAfter time.Duration, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return t.reconcile(ctx, key)
+}
+
+// reconcile looks at one Rollout, decides and writes. It returns after how long to look again even
+// though nothing changed, 0 if never. The error is errWait if the caches must catch up first.
+func (t *term) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
+	seen := t.fromCache(key)
+	if seen == nil {
+		t.ledger.forget(key)
+		return 0, nil
+	}
+	page := t.ledger.entry(key, seen.served.UID)
+	if page.behind(seen) {
+		if waited := t.config.Clock.Since(page.since); waited < cachePatience {
+			klog.FromContext(ctx).V(4).Info("Waiting for the caches to show the last write")
+			return cachePatience - waited, errWait
+		}
+		klog.FromContext(ctx).Info("The caches lack the last write, reading from the servers", "patience", cachePatience)
+		return t.reconcileLive(ctx, key, page)
+	}
+	decision := t.decide(seen.snapshot(t.config.Clock.Now()))
+	if writes(decision) && !page.verified {
+		return t.reconcileLive(ctx, key, page)
+	}
+	return decision.RequeueAfter, t.apply(ctx, seen, page, decision)
+}
+
+// reconcileLive does as reconcile, by what the servers say instead of the caches.
+func (t *term) reconcileLive(ctx context.Context, key types.NamespacedName, page *entry) (time.Duration, error) {
+	seen, err := t.fromServers(ctx, key, page)
+	if err != nil || seen == nil {
+		return 0, err
+	}
+	page.verified = true
+	decision := t.decide(seen.snapshot(t.config.Clock.Now()))
+	if err := t.apply(ctx, seen, page, decision); err != nil {
+		return 0, err
+	}
+	return decision.RequeueAfter, nil
+}
+
+// writes tells whether a decision asks for a write.
+func writes(d engine.Decision) bool {
+	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Delete) > 0 || d.Status != nil
+}
+
+// outcome is how one look at a Rollout ended.
+type outcome string
+
+const (
+	outcomeDone     outcome = "done"
+	outcomeWait     outcome = "wait"
+	outcomeConflict outcome = "conflict"
+	outcomeRefused  outcome = "refused"
+	outcomeError    outcome = "error"
+)
+
+var (
+	// errWait says that the caches must catch up before anything is decided.
+	errWait = errors.New("the caches do not show the last write yet")
+	// errConflict says that something has changed since it was observed.
+	errConflict = errors.New("changed since it was observed")
+	// errRefused says that the host cluster will not have a write.
+	errRefused = errors.New("refused by the host cluster")
+)
+
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil:
+		return outcomeDone
+	case errors.Is(err, errWait):
+		return outcomeWait
+	case errors.Is(err, errConflict):
+		return outcomeConflict
+	case errors.Is(err, errRefused):
+		return outcomeRefused
+	}
+	return outcomeError
+}
