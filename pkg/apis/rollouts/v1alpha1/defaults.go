@@ -19,8 +19,8 @@ func addDefaultingFuncs(scheme *runtime.Scheme) error {
 	return RegisterDefaults(scheme)
 }
 
-// SetDefaults_RolloutSpec sets the defaults of a RolloutSpec. The template is not touched: it is
-// defaulted by the cluster that will run it.
+// SetDefaults_RolloutSpec sets the defaults of a RolloutSpec. The template is defaulted by the cluster that
+// will run it; the few defaults that the API types of Kubernetes declare themselves agree with that.
 func SetDefaults_RolloutSpec(spec *RolloutSpec) {
 	if spec.Replicas == nil {
 		spec.Replicas = ptr.To(DefaultReplicas)

@@ -1,0 +1,85 @@
+package apiserver
+
+import (
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/types"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"sluice.dev/sluice/pkg/apiserver/hosttemplate"
+	rolloutsrest "sluice.dev/sluice/pkg/registry/rollouts/rest"
+	"sluice.dev/sluice/pkg/registry/rollouts/rollout"
+)
+
+// ExtraConfig is what this server needs besides what every API server does.
+type ExtraConfig struct {
+	// Host is the cluster in which pods run. Its client has no throttle and forwards warnings.
+	Host kubernetes.Interface
+	// Gate wraps the handler of every request, on every listener: it is closed until the store is known to
+	// be the one that owns the ReplicaSets of the host.
+	Gate func(http.Handler) http.Handler
+	// Deleted is told of each Rollout that has left the store.
+	Deleted func(types.UID)
+}
+
+// Config is the configuration of a Server.
+type Config struct {
+	GenericConfig *genericapiserver.RecommendedConfig
+	ExtraConfig   ExtraConfig
+}
+
+type completedConfig struct {
+	GenericConfig genericapiserver.CompletedConfig
+	ExtraConfig   *ExtraConfig
+}
+
+// CompletedConfig can be made by Config.Complete only.
+type CompletedConfig struct {
+	*completedConfig
+}
+
+// Server serves the API group.
+type Server struct {
+	GenericAPIServer *genericapiserver.GenericAPIServer
+	// Rollouts is the storage beneath the API; it does not know the gate.
+	Rollouts *rollout.Storage
+}
+
+// Complete fills in what was not set and can be derived.
+func (c *Config) Complete() CompletedConfig {
+	gate := c.ExtraConfig.Gate
+	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
+		// The gate is outermost of ours, yet inside authentication and authorization: its answer names
+		// Rollouts, which not everybody may know of.
+		return genericapiserver.DefaultBuildHandlerChain(gate(withStrictFields(handler)), config)
+	}
+	return CompletedConfig{&completedConfig{GenericConfig: c.GenericConfig.Complete(), ExtraConfig: &c.ExtraConfig}}
+}
+
+// New returns a server that has the API group installed and is ready to be run.
+func (c completedConfig) New() (*Server, error) {
+	generic, err := c.GenericConfig.New("sluice-apiserver", genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, err
+	}
+	group, storage, err := rolloutsrest.StorageProvider{
+		Rollout: rollout.Config{
+			Scheme:    Scheme,
+			Options:   c.GenericConfig.RESTOptionsGetter,
+			Templates: hosttemplate.New(c.ExtraConfig.Host),
+			Deleted:   c.ExtraConfig.Deleted,
+			Clock:     clock.RealClock{},
+		},
+		Codecs:         Codecs,
+		ParameterCodec: ParameterCodec,
+	}.New()
+	if err != nil {
+		return nil, err
+	}
+	if err := generic.InstallAPIGroup(group); err != nil {
+		return nil, err
+	}
+	return &Server{GenericAPIServer: generic, Rollouts: storage}, nil
+}

@@ -1,0 +1,178 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/logs"
+	logsapi "k8s.io/component-base/logs/api/v1"
+
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+	"sluice.dev/sluice/pkg/apiserver"
+	"sluice.dev/sluice/pkg/controller/rollout"
+)
+
+// The defaults of Options.
+const (
+	// DefaultDataDir is where the embedded etcd keeps what is stored.
+	DefaultDataDir = "/var/lib/sluice"
+	// DefaultNamespace is where the server keeps what it shares with its replicas, in the host.
+	DefaultNamespace = "sluice-system"
+	// DefaultServiceName is the Service by which the host reaches the server.
+	DefaultServiceName = "sluice-apiserver"
+	// DefaultSecurePort is above 1024, so that the server needs no capability.
+	DefaultSecurePort = 8443
+)
+
+// Options are what the flags say.
+type Options struct {
+	// Recommended are the options of any aggregated API server.
+	Recommended *genericoptions.RecommendedOptions
+	// ServerRun are the options of any API server: limits, time-outs, shutdown.
+	ServerRun *genericoptions.ServerRunOptions
+	// Logs are the options of any component.
+	Logs *logs.Options
+
+	// DataDir is the folder of the embedded etcd. It is used unless --etcd-servers is given.
+	DataDir string
+	// Namespace is the server's own in the host: Lease, store identity and serving certificate are there.
+	Namespace string
+	// ServiceName is the Service, in Namespace, by which the host reaches the server.
+	ServiceName string
+	// AcceptDataLoss gives up Rollouts that ReplicaSets of the host belong to and the store has not.
+	AcceptDataLoss bool
+	// LeaderElection are the times of the Lease by which one replica's controller acts.
+	LeaderElection rollout.LeaderElection
+}
+
+// NewOptions returns the defaults.
+func NewOptions() *Options {
+	recommended := genericoptions.NewRecommendedOptions("/registry", apiserver.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion))
+	recommended.Etcd.DefaultStorageMediaType = runtime.ContentTypeProtobuf
+	recommended.Etcd.StorageConfig.Type = storagebackend.StorageTypeETCD3
+	recommended.SecureServing.BindPort = DefaultSecurePort
+	// The host applied its priority and fairness to the request that it hands on; queueing it twice can
+	// deadlock. The limits on requests in flight stay.
+	recommended.Features.EnablePriorityAndFairness = false
+	recommended.Audit.LogOptions.MaxSize, recommended.Audit.LogOptions.MaxBackups = 100, 10
+	resourcequota.Register(recommended.Admission.Plugins)
+	recommended.Admission.RecommendedPluginOrder = append(recommended.Admission.RecommendedPluginOrder, resourcequota.PluginName)
+
+	serverRun := genericoptions.NewServerRunOptions()
+	// A terminating server sends its clients away rather than wait for their watches to end: without this
+	// a shutdown behind a kube-apiserver takes a minute, longer than any grace period.
+	serverRun.ShutdownSendRetryAfter = true
+	serverRun.ShutdownWatchTerminationGracePeriod = 2 * time.Second
+
+	namespace := os.Getenv("POD_NAMESPACE")
+	if namespace == "" {
+		namespace = DefaultNamespace
+	}
+	return &Options{
+		Recommended: recommended,
+		ServerRun:   serverRun,
+		Logs:        logs.NewOptions(),
+		DataDir:     DefaultDataDir,
+		Namespace:   namespace,
+		ServiceName: DefaultServiceName,
+		LeaderElection: rollout.LeaderElection{
+			LeaseDuration: rollout.DefaultLeaseDuration,
+			RenewDeadline: rollout.DefaultRenewDeadline,
+			RetryPeriod:   rollout.DefaultRetryPeriod,
+		},
+	}
+}
+
+// Flags returns the flags, in named groups.
+func (o *Options) Flags() cliflag.NamedFlagSets {
+	var sets cliflag.NamedFlagSets
+	o.addOwnFlags(sets.FlagSet("sluice"))
+	o.addElectionFlags(sets.FlagSet("leader election"))
+	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
+	o.Recommended.Etcd.AddFlags(sets.FlagSet("etcd"))
+	o.Recommended.SecureServing.AddFlags(sets.FlagSet("secure serving"))
+	o.Recommended.Authentication.AddFlags(sets.FlagSet("authentication"))
+	o.Recommended.Authorization.AddFlags(sets.FlagSet("authorization"))
+	o.Recommended.Audit.AddFlags(sets.FlagSet("auditing"))
+	o.Recommended.Features.AddFlags(sets.FlagSet("features"))
+	o.Recommended.Admission.AddFlags(sets.FlagSet("admission"))
+	o.Recommended.Traces.AddFlags(sets.FlagSet("traces"))
+	logsapi.AddFlags(o.Logs, sets.FlagSet("logs"))
+	return sets
+}
+
+func (o *Options) addOwnFlags(flags *pflag.FlagSet) {
+	o.Recommended.CoreAPI.AddFlags(flags)
+	flags.Lookup("kubeconfig").Usage = "Kubeconfig of the host cluster. If unset, the server takes the identity of the pod that it runs in."
+	flags.StringVar(&o.DataDir, "data-dir", o.DataDir,
+		"Folder of the embedded etcd. One process at a time may use it. Not used if --etcd-servers is given.")
+	flags.StringVar(&o.Namespace, "namespace", o.Namespace,
+		"Namespace of the server in the host cluster, where its Lease, the identity of its store and its serving certificate are kept. Taken from POD_NAMESPACE if that is set.")
+	flags.StringVar(&o.ServiceName, "service-name", o.ServiceName,
+		"Service, in --namespace, by which the host cluster reaches the server: what the serving certificate is made for.")
+	flags.BoolVar(&o.AcceptDataLoss, "accept-data-loss", o.AcceptDataLoss,
+		"Start although ReplicaSets in the host cluster belong to Rollouts that the store does not have, as after its disk was lost. "+
+			"They are detached first, so that their pods keep running without an owner; the Rollouts are gone.")
+}
+
+func (o *Options) addElectionFlags(flags *pflag.FlagSet) {
+	flags.DurationVar(&o.LeaderElection.LeaseDuration, "leader-elect-lease-duration", o.LeaderElection.LeaseDuration,
+		"How long the other replicas wait, after the last sign of life of the leading controller, before one of them takes over.")
+	flags.DurationVar(&o.LeaderElection.RenewDeadline, "leader-elect-renew-deadline", o.LeaderElection.RenewDeadline,
+		"How long a leading controller that cannot renew its Lease goes on. Must be shorter than the lease duration.")
+	flags.DurationVar(&o.LeaderElection.RetryPeriod, "leader-elect-retry-period", o.LeaderElection.RetryPeriod,
+		"How long to wait between two attempts to take or to renew the Lease.")
+}
+
+// Complete fills in what follows from other options.
+func (o *Options) Complete() {
+	if o.Recommended.Authentication.RemoteKubeConfigFile == "" {
+		o.Recommended.Authentication.RemoteKubeConfigFile = o.Recommended.CoreAPI.CoreAPIKubeconfigPath
+	}
+	if o.Recommended.Authorization.RemoteKubeConfigFile == "" {
+		o.Recommended.Authorization.RemoteKubeConfigFile = o.Recommended.CoreAPI.CoreAPIKubeconfigPath
+	}
+}
+
+// EmbedsEtcd says whether the server runs its own etcd.
+func (o *Options) EmbedsEtcd() bool {
+	return len(o.Recommended.Etcd.StorageConfig.Transport.ServerList) == 0
+}
+
+// Validate returns what is wrong with the options, the storage set aside: an embedded etcd is not up yet.
+func (o *Options) Validate() error {
+	var errs []error
+	if o.EmbedsEtcd() {
+		if o.DataDir == "" {
+			errs = append(errs, errors.New("--data-dir must not be empty, unless --etcd-servers is given"))
+		}
+	} else {
+		errs = append(errs, o.Recommended.Etcd.Validate()...)
+	}
+	if o.Namespace == "" {
+		errs = append(errs, errors.New("--namespace must not be empty"))
+	}
+	if o.ServiceName == "" {
+		errs = append(errs, errors.New("--service-name must not be empty"))
+	}
+	if o.LeaderElection.LeaseDuration <= o.LeaderElection.RenewDeadline {
+		errs = append(errs, fmt.Errorf("--leader-elect-lease-duration (%v) must be longer than --leader-elect-renew-deadline (%v)",
+			o.LeaderElection.LeaseDuration, o.LeaderElection.RenewDeadline))
+	}
+	errs = append(errs, o.ServerRun.Validate()...)
+	errs = append(errs, o.Recommended.SecureServing.Validate()...)
+	errs = append(errs, o.Recommended.Authentication.Validate()...)
+	errs = append(errs, o.Recommended.Authorization.Validate()...)
+	errs = append(errs, o.Recommended.Audit.Validate()...)
+	errs = append(errs, o.Recommended.Features.Validate()...)
+	errs = append(errs, o.Recommended.Admission.Validate()...)
+	return errors.Join(errs...)
+}
