@@ -1,0 +1,222 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ownerguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
+
+	"sluice.dev/sluice/pkg/engine"
+)
+
+// Config is what a Guard needs.
+type Config struct {
+	// Gate is opened by the guard, and closed again if the store turns out to be another one.
+	Gate *Gate
+	// Store is our record in etcd.
+	Store *Store
+	// Host is the host cluster.
+	Host *Host
+	// LiveRollouts returns every Rollout in the store, by UID, as namespace/name. It reads the store
+	// as it is now and does not pass the gate.
+	LiveRollouts func(context.Context) (map[types.UID]string, error)
+	// AcceptDataLoss makes the guard accept, once in the life of the process, a store that it would
+	// refuse: it detaches the ReplicaSets of missing Rollouts and gives the store a new identity.
+	AcceptDataLoss bool
+}
+
+const (
+	// firstRetry and lastRetry bound how long the guard waits before it judges again.
+	firstRetry, lastRetry = 200 * time.Millisecond, 5 * time.Second
+	// storeRecheck and hostRecheck are how often an open guard reads the records again.
+	storeRecheck, hostRecheck = 5 * time.Second, time.Minute
+)
+
+// Guard decides whether the store may answer, opens the gate, and keeps watching the records: an
+// external etcd may be replaced under a running server.
+type Guard struct {
+	Config
+	mirror     *Mirror
+	tombstones *Tombstones
+}
+
+// New returns a guard. Its gate stays closed until Run has judged the store.
+func New(c Config) *Guard {
+	return &Guard{Config: c, mirror: newMirror(c.Store, c.Host, c.Gate), tombstones: NewTombstones(c.Store)}
+}
+
+// Mirror is how the controller makes sure that what it acts upon will be remembered.
+func (g *Guard) Mirror() *Mirror { return g.mirror }
+
+// Tombstones is where the registry remembers deletions.
+func (g *Guard) Tombstones() *Tombstones { return g.tombstones }
+
+// Run judges the store until it may answer, and watches it from then on, until ctx ends. While the
+// host cannot be reached, or the store is refused, it judges again every few seconds, so that whatever
+// an operator repairs takes effect without a restart.
+func (g *Guard) Run(ctx context.Context) {
+	go g.mirror.run(ctx)
+	for ctx.Err() == nil {
+		g.judgeUntilServed(ctx)
+		g.watchRecords(ctx)
+	}
+}
+
+func (g *Guard) judgeUntilServed(ctx context.Context) {
+	backoff := wait.Backoff{Duration: firstRetry, Factor: 2, Cap: lastRetry, Steps: 32}
+	last := ""
+	for ctx.Err() == nil {
+		message := ""
+		verdict, err := g.judge(ctx)
+		switch {
+		case err != nil:
+			message = fmt.Sprintf("it is not certain that the store is complete: %v", err)
+		case verdict.Serve:
+			klog.InfoS("The store is the one that the host cluster knows: requests are answered from now on")
+			g.Gate.Open()
+			return
+		default:
+			message = verdict.Message()
+		}
+		g.Gate.Close(message)
+		if message != last {
+			klog.ErrorS(errors.New(message), "The owner guard keeps the API closed")
+			last = message
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff.Step()):
+		}
+	}
+}
+
+// records reads both records. The host comes first: the store is never behind it, so what is read
+// later from the right store is at least as high.
+func (g *Guard) records(ctx context.Context) (state, *corev1.ConfigMap, engine.StoreEvidence, error) {
+	cm, mirrored, err := g.Host.record(ctx)
+	if err != nil {
+		return state{}, nil, engine.StoreEvidence{}, err
+	}
+	stored, err := g.Store.read(ctx)
+	return stored, cm, engine.StoreEvidence{Store: stored.record, Mirror: mirrored}, err
+}
+
+// judge judges once. If the verdict is to serve, both records are written and the mirror is ready.
+func (g *Guard) judge(ctx context.Context) (engine.StoreVerdict, error) {
+	stored, cm, evidence, err := g.records(ctx)
+	if err != nil {
+		return engine.StoreVerdict{}, err
+	}
+	verdict := engine.JudgeStore(evidence)
+	if verdict.Look {
+		if err := g.look(ctx, &evidence); err != nil {
+			return verdict, err
+		}
+		verdict = engine.JudgeStore(evidence)
+	}
+	switch {
+	case verdict.Serve && !verdict.Record:
+		g.mirror.adopt(*evidence.Mirror, cm)
+		return verdict, nil
+	case verdict.Serve:
+		return verdict, g.record(ctx, stored, cm, evidence.Store)
+	case g.AcceptDataLoss:
+		return g.acceptDataLoss(ctx, stored, cm, verdict)
+	}
+	return verdict, nil
+}
+
+// look completes the evidence. The store is read after the host: a Rollout is stored before its
+// ReplicaSets exist, so what is seen in the host and is not in the store afterwards is missing.
+func (g *Guard) look(ctx context.Context, e *engine.StoreEvidence) error {
+	var err error
+	if e.Owners, err = g.Host.owners(ctx); err != nil {
+		return err
+	}
+	if e.Live, err = g.LiveRollouts(ctx); err != nil {
+		return fmt.Errorf("listing the Rollouts in the store: %w", err)
+	}
+	if e.Buried, err = g.tombstones.all(ctx); err != nil {
+		return err
+	}
+	e.HostSeen = true
+	return nil
+}
+
+// record writes both records; the store gets a new identity unless it is to keep the one given.
+func (g *Guard) record(ctx context.Context, stored state, cm *corev1.ConfigMap, keep *engine.StoreRecord) error {
+	if keep == nil {
+		r, err := g.Store.rename(ctx, stored)
+		if err != nil {
+			return err
+		}
+		keep = &r
+	}
+	written, err := g.Host.write(ctx, cm, *keep)
+	if err != nil {
+		return fmt.Errorf("recording the identity of the store in the host cluster: %w", err)
+	}
+	g.mirror.adopt(*keep, written)
+	klog.InfoS("Recorded the identity of the store in the host cluster", "identity", keep.Identity, "revision", keep.Revision)
+	return nil
+}
+
+// acceptDataLoss detaches what is missing, sees that it is detached, and makes the store the right
+// one. It asks for nothing to be deleted: the pods of a missing Rollout go on running.
+func (g *Guard) acceptDataLoss(ctx context.Context, stored state, cm *corev1.ConfigMap, refused engine.StoreVerdict) (engine.StoreVerdict, error) {
+	dead := make(map[types.UID]bool, len(refused.Missing))
+	for _, o := range refused.Missing {
+		dead[o.UID] = true
+		klog.InfoS("Data loss is accepted: detaching the ReplicaSets of a missing Rollout", "namespace", o.Namespace, "rollout", o.Name, "uid", o.UID, "replicaSets", o.ReplicaSets)
+	}
+	for len(dead) > 0 {
+		left, err := g.Host.detach(ctx, dead)
+		if err != nil {
+			return refused, err
+		}
+		if left == 0 {
+			break
+		}
+	}
+	if err := g.record(ctx, stored, cm, nil); err != nil {
+		return refused, err
+	}
+	klog.InfoS("Data loss was accepted; start the server without --accept-data-loss next time", "because", refused.Reason, "missingRollouts", len(refused.Missing))
+	g.AcceptDataLoss = false
+	return engine.StoreVerdict{Serve: true}, nil
+}
+
+// watchRecords returns when the gate has to be judged anew: because the store or the host is not the
+// one any more for which it was opened, or because somebody closed it. A record that was deleted from
+// the host is written again.
+func (g *Guard) watchRecords(ctx context.Context) {
+	ctx, err := g.Gate.WaitOpen(ctx)
+	if err != nil {
+		return
+	}
+	ticker := time.NewTicker(storeRecheck)
+	defer ticker.Stop()
+	lastHost := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		withHost := time.Since(lastHost) >= hostRecheck
+		if withHost {
+			lastHost = time.Now()
+		}
+		if err := g.mirror.verify(ctx, withHost); err != nil && ctx.Err() == nil {
+			klog.V(2).InfoS("Could not compare the records of the store", "err", err)
+		}
+	}
+}
