@@ -1,0 +1,177 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"k8s.io/klog/v2"
+)
+
+const (
+	// etcdReadyTimeout is how long etcd may take to replay its log before it serves.
+	etcdReadyTimeout = 2 * time.Minute
+	// etcdQuotaBytes is the size of the database beyond which etcd takes no more writes.
+	etcdQuotaBytes = 8 << 30
+	// etcdProgressInterval is how often idle watches are told the current revision; the watch cache
+	// of the API server needs it to answer consistent lists.
+	etcdProgressInterval = 5 * time.Second
+	// maxSocketPath is how long the path of a unix socket may be everywhere. Unit: bytes.
+	maxSocketPath = 100
+)
+
+// EmbeddedEtcd is an etcd inside this process. Nobody outside can reach it: clients come over a unix
+// socket in a folder that only our user may enter, and there is no listener for peers.
+type EmbeddedEtcd struct {
+	etcd      *embed.Etcd
+	lock      *dirLock
+	socket    string
+	socketDir string
+	stop      context.CancelFunc
+	defragged chan struct{}
+}
+
+// StartEmbeddedEtcd starts etcd on the data directory, which it makes if there is none, and returns
+// when it serves. It fails at once if another process has the directory. ctx bounds the start only:
+// etcd lives until Close, since the API server needs it until its last request is answered.
+func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, err error) {
+	dataDir, err = filepath.Abs(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := makePrivateDir(dataDir); err != nil {
+		return nil, err
+	}
+	e := &EmbeddedEtcd{}
+	defer func() {
+		if err != nil {
+			e.Close()
+		}
+	}()
+	if e.lock, err = lockDir(dataDir); err != nil {
+		return nil, err
+	}
+	if err := e.placeSocket(dataDir); err != nil {
+		return nil, err
+	}
+	if e.etcd, err = embed.StartEtcd(etcdConfig(filepath.Join(dataDir, "etcd"), e.socket)); err != nil {
+		return nil, fmt.Errorf("starting etcd in %s: %w", dataDir, err)
+	}
+	if err := e.waitReady(ctx); err != nil {
+		return nil, err
+	}
+	var background context.Context
+	background, e.stop = context.WithCancel(context.WithoutCancel(ctx))
+	e.defragged = make(chan struct{})
+	go func() {
+		defer close(e.defragged)
+		defragment(background, e.etcd.Server.Backend())
+	}()
+	return e, nil
+}
+
+// makePrivateDir makes the directory, or closes an existing one to other users.
+func makePrivateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory %s can be read by other users and this cannot be changed: %w", dir, err)
+	}
+	return nil
+}
+
+// placeSocket chooses where clients connect: in the data directory, unless its path is too long for
+// the address of a socket.
+func (e *EmbeddedEtcd) placeSocket(dataDir string) (err error) {
+	e.socket = filepath.Join(dataDir, "etcd.sock")
+	if len(e.socket) <= maxSocketPath {
+		return nil
+	}
+	if e.socketDir, err = os.MkdirTemp("", "sluice-etcd-"); err != nil {
+		return fmt.Errorf("folder for the socket of etcd: %w", err)
+	}
+	e.socket = filepath.Join(e.socketDir, "etcd.sock")
+	return nil
+}
+
+func etcdConfig(dir, socket string) *embed.Config {
+	client := url.URL{Scheme: "unix", Path: socket}
+	// A member has a peer address in any case; nothing listens there.
+	peer := url.URL{Scheme: "http", Host: "127.0.0.1:2380"}
+
+	cfg := embed.NewConfig()
+	cfg.Name = "sluice"
+	cfg.Dir = dir
+	cfg.ListenClientUrls = []url.URL{client}
+	cfg.AdvertiseClientUrls = []url.URL{client}
+	cfg.ListenPeerUrls = nil
+	cfg.AdvertisePeerUrls = []url.URL{peer}
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.EnableGRPCGateway = false
+	cfg.QuotaBackendBytes = etcdQuotaBytes
+	cfg.WatchProgressNotifyInterval = etcdProgressInterval
+	cfg.LogLevel = "warn"
+	return cfg
+}
+
+func (e *EmbeddedEtcd) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, etcdReadyTimeout, fmt.Errorf("not ready within %s", etcdReadyTimeout))
+	defer cancel()
+	select {
+	case <-e.etcd.Server.ReadyNotify():
+		return nil
+	case <-e.etcd.Server.StopNotify():
+		return errors.New("starting etcd: it stopped by itself; its log says why")
+	case err := <-e.etcd.Err():
+		return fmt.Errorf("starting etcd: %w", err)
+	case <-ctx.Done():
+		return fmt.Errorf("starting etcd: %w", context.Cause(ctx))
+	}
+}
+
+// Endpoints are the addresses for --etcd-servers; they need no TLS files.
+func (e *EmbeddedEtcd) Endpoints() []string {
+	return []string{"unix://" + e.socket}
+}
+
+// Err yields an error when etcd cannot go on; the process has to end then. It is closed by Close.
+func (e *EmbeddedEtcd) Err() <-chan error { return e.etcd.Err() }
+
+// Close stops etcd and releases the data directory. It is to be called after the API server has
+// returned: open watches would delay it by seconds. It may be called more than once.
+func (e *EmbeddedEtcd) Close() {
+	if e.stop != nil {
+		e.stop()
+		<-e.defragged
+		e.stop = nil
+	}
+	if e.etcd != nil {
+		e.etcd.Close()
+	}
+	if e.socketDir != "" {
+		if err := os.RemoveAll(e.socketDir); err != nil {
+			klog.ErrorS(err, "Could not remove the folder of etcd's socket", "folder", e.socketDir)
+		}
+		e.socketDir = ""
+	}
+	if e.lock != nil {
+		e.lock.release()
+		e.lock = nil
+	}
+}
