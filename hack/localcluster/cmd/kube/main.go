@@ -71,5 +71,6 @@ func runKwok() error {
 	}
 	command := kwok.NewCommand(ctx)
 	command.PersistentFlags().AddFlagSet(flags)
+	command.Version = "" // Kubernetes' own --version, which is no bool, is among the flags already.
 	return command.ExecuteContext(ctx)
 }

@@ -1,0 +1,90 @@
+// Package component defines what the local control plane is made of: the programs, their arguments,
+// the files and ports that they use, and their configuration files. It is pure: it starts nothing,
+// reads nothing and imports no client.
+package component
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// The names of the components, which are also those of their ports, logs and data folders.
+const (
+	Etcd              = "etcd"
+	KubeAPIServer     = "kube-apiserver"
+	ControllerManager = "kube-controller-manager"
+	Scheduler         = "kube-scheduler"
+	Kwok              = "kwok"
+	Sluice            = "sluice-apiserver"
+	SluiceReplica     = "sluice-apiserver-2"
+	SluiceEtcd        = "sluice-etcd"
+	SluiceBalancer    = "sluice-balancer"
+)
+
+// Namespace is the namespace of Sluice in the host, ServiceAccount the identity it runs under and
+// Service the name that the APIService leads to; as in artifacts/base.
+const (
+	Namespace      = "sluice-system"
+	ServiceAccount = "sluice-apiserver"
+	Service        = "sluice-apiserver"
+)
+
+// SluiceMode says how Sluice is part of the control plane.
+type SluiceMode string
+
+const (
+	// NoSluice is a host cluster only.
+	NoSluice SluiceMode = "none"
+	// EmbeddedEtcd is one Sluice server with its etcd inside, as shipped in artifacts/overlays/embedded.
+	EmbeddedEtcd SluiceMode = "embedded"
+	// ExternalEtcd gives Sluice an etcd process, so that a second server can be started beside the
+	// first; a balancer in front of both plays the Service.
+	ExternalEtcd SluiceMode = "external"
+)
+
+// Layout is where everything of one control plane lies.
+type Layout struct {
+	// Dir is the folder of this control plane, BinDir that of the binaries, Repository the source tree
+	// that the artifacts are read from. All absolute.
+	Dir, BinDir, Repository string
+	// Ports are the ports on 127.0.0.1 by their names.
+	Ports map[string]int
+	// Mode says how Sluice is part of it.
+	Mode SluiceMode
+}
+
+// PKI is the path of a key, certificate or kubeconfig of a component.
+func (l Layout) PKI(file string) string { return filepath.Join(l.Dir, "pki", file) }
+
+// Config is the path of a generated configuration file.
+func (l Layout) Config(file string) string { return filepath.Join(l.Dir, "config", file) }
+
+// Kubeconfig is the path of the administrator's kubeconfig, made for people and tests.
+func (l Layout) Kubeconfig() string { return filepath.Join(l.Dir, "kubeconfig") }
+
+// SluiceKubeconfig is the path of the kubeconfig that Sluice reaches the host with: the token of its
+// ServiceAccount, nothing more.
+func (l Layout) SluiceKubeconfig() string { return l.PKI(Sluice + ".kubeconfig") }
+
+// Log is the path of a component's log.
+func (l Layout) Log(name string) string { return filepath.Join(l.Dir, "log", name+".log") }
+
+// Data is the path of a component's data folder.
+func (l Layout) Data(name string) string { return filepath.Join(l.Dir, "data", name) }
+
+// Address is the host and port that the named port stands for.
+func (l Layout) Address(port string) string { return fmt.Sprintf("127.0.0.1:%d", l.Ports[port]) }
+
+// Folders are the folders that must exist before anything is started.
+func (l Layout) Folders() []string {
+	return []string{filepath.Join(l.Dir, "pki"), filepath.Join(l.Dir, "config"), filepath.Join(l.Dir, "log"),
+		filepath.Join(l.Dir, "data"), filepath.Join(l.Dir, "run")}
+}
+
+// ServicePort is the name of the port that the Service of Sluice leads to.
+func (l Layout) ServicePort() string {
+	if l.Mode == ExternalEtcd {
+		return SluiceBalancer
+	}
+	return Sluice
+}

@@ -1,0 +1,46 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// The fields of /proc/PID/stat that follow the name of the program, counted from there (proc(5)
+// counts from the id: state is its field 3, starttime its field 22).
+const (
+	fieldState     = 0
+	fieldStartTime = 19
+)
+
+// lookup returns what tells the process with this id apart from others before and after it, and
+// whether it still executes anything.
+func lookup(pid int) (birth string, running bool) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", false
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", false
+	}
+	state, start, ok := parseStat(string(stat))
+	if !ok {
+		return "", false
+	}
+	return strings.TrimSpace(string(boot)) + "/" + start, state != "Z" && state != "X"
+}
+
+// parseStat reads state and start time, in clock ticks since boot. The name of the program stands in
+// parentheses before them and may itself hold blanks and parentheses.
+func parseStat(stat string) (state, start string, ok bool) {
+	end := strings.LastIndexByte(stat, ')')
+	if end < 0 {
+		return "", "", false
+	}
+	fields := strings.Fields(stat[end+1:])
+	if len(fields) <= fieldStartTime {
+		return "", "", false
+	}
+	return fields[fieldState], fields[fieldStartTime], true
+}
