@@ -21,8 +21,8 @@ type Snapshot struct {
 	Now time.Time
 }
 
-// Decision is what is to be written, in this order: Adopt, Create, Scale, Delete, Status. The zero
-// Decision writes nothing.
+// Decision is what is to be written, in this order: Adopt, Create, Scale, Delete, Status; or Status
+// first, if StatusFirst is set. The zero Decision writes nothing.
 type Decision struct {
 	// Adopt are ReplicaSets to be given a controller reference to the Rollout.
 	Adopt []ReplicaSetRef
@@ -35,6 +35,10 @@ type Decision struct {
 	Delete []ReplicaSetRef
 	// Status is the whole new status; nil if the stored one holds.
 	Status *rollouts.RolloutStatus
+	// StatusFirst is true if Status decides what the other writes act on, as the next step: then it must
+	// be written before them, and if that fails nothing else may be. A crash in between then never takes
+	// pods back to an earlier step.
+	StatusFirst bool
 	// Events are to be recorded on the Rollout after the writes succeeded.
 	Events []Event
 	// RequeueAfter is when to decide again though nothing was observed to change; 0 if never.

@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// Sources: reference sections 2.5.1 (no distinct stable ReplicaSet), 1.1 (B7, with Correction 8: an abort
+// moves pods while paused too), 1.19 (O3: stable, then new, then others), 7.4 and 7.9.
+
+// Annotations that tell what became of a revision. They are written only along with a change of size.
+const (
+	// OutcomeAnnotation is Aborted or Completed; empty while neither holds.
+	OutcomeAnnotation = "sluice.dev/outcome"
+	// OutcomeTimeAnnotation is when, in RFC 3339; empty if it is not known any more.
+	OutcomeTimeAnnotation = "sluice.dev/outcome-time"
+
+	outcomeAborted   = "Aborted"
+	outcomeCompleted = "Completed"
+)
+
+// target is where the pods should settle now.
+func (d *decider) target() split {
+	r, n := d.rollout, replicas(d.rollout)
+	if updateInFlight(r) && d.stable != nil {
+		if r.Spec.Paused && d.current == nil {
+			return split{stable: n} // The new revision is not started, so that the stable one serves alone.
+		}
+		surge, _ := fenceposts(r)
+		return splitFor(n, SetWeight(r), surge)
+	}
+	if r.Status.Abort {
+		// What there was to go back to is gone. What was aborted gets no pod by that, and what still
+		// serves is not taken away.
+		return split{canary: min(poolOf(d.current).size, n)}
+	}
+	return split{canary: n}
+}
+
+// movePods decides the sizes of all ReplicaSets, and creates that of the current revision.
+func (d *decider) movePods() {
+	b := d.board()
+	next, older := split{b.canary.size, b.stable.size}, sizes(b.older)
+	if !d.frozen() {
+		next, older = b.move()
+	}
+	if d.stable != nil {
+		d.change(d.stable, next.stable, b.goal.stable)
+	}
+	if d.current != nil {
+		d.change(d.current, next.canary, b.goal.canary)
+	} else if !d.rollout.Spec.Paused && !d.rollout.Status.Abort && !d.currentIsLeaving() {
+		d.out.Create = newReplicaSet(d.rollout, next.canary)
+		d.event(false, eventCreated, "Created ReplicaSet %q of revision %d with %s", d.out.Create.Name, d.rollout.Status.Revision, plural(int(next.canary), "pod"))
+	}
+	for i, rs := range d.older {
+		if older[i] != b.older[i].size {
+			d.out.Scale = append(d.out.Scale, ReplicaSetChange{
+				ReplicaSetRef: refTo(rs), Replicas: older[i], MinReadySeconds: rs.Spec.MinReadySeconds,
+			})
+		}
+	}
+}
+
+// board is the position to move from.
+func (d *decider) board() board {
+	surge, unavailable := fenceposts(d.rollout)
+	b := board{
+		n: replicas(d.rollout), surge: surge, unavailable: unavailable, goal: d.target(),
+		canary: poolOf(d.current), stable: poolOf(d.stable), older: d.olderPools(),
+	}
+	for _, rs := range d.leaving {
+		b.leaving += rs.Status.Replicas
+	}
+	return b
+}
+
+func (d *decider) olderPools() []pool {
+	pools := make([]pool, len(d.older))
+	for i, rs := range d.older {
+		pools[i] = poolOf(rs)
+	}
+	return pools
+}
+
+func sizes(pools []pool) []int32 {
+	out := make([]int32, len(pools))
+	for i, p := range pools {
+		out[i] = p.size
+	}
+	return out
+}
+
+// frozen is true while no pod may be moved: paused by hand, unless the update was aborted or the number of
+// replicas changed; and while the ReplicaSet of the current revision is on its way out, which nothing
+// could replace yet.
+func (d *decider) frozen() bool {
+	if d.current == nil && d.currentIsLeaving() {
+		return true
+	}
+	return d.rollout.Spec.Paused && !d.rollout.Status.Abort && !d.resized(d.current) && !d.resized(d.stable)
+}
+
+// resized is true if spec.replicas is not what the ReplicaSet was last brought to its size for.
+func (d *decider) resized(rs *appsv1.ReplicaSet) bool {
+	if rs == nil {
+		return false
+	}
+	desired, set := rs.Annotations[rollouts.DesiredReplicasAnnotation]
+	return set && desired != d.desired()
+}
+
+func (d *decider) desired() string {
+	return strconv.Itoa(int(replicas(d.rollout)))
+}
+
+// change brings the current or the stable ReplicaSet to a size, and what it carries up to date, all in
+// one write or none.
+func (d *decider) change(rs *appsv1.ReplicaSet, size, goal int32) {
+	was := poolOf(rs).size
+	notes := map[string]string{}
+	if rs == d.current && revisionOf(rs) < d.rollout.Status.Revision {
+		notes[rollouts.RevisionAnnotation] = strconv.FormatInt(d.rollout.Status.Revision, 10)
+		if hashOf(rs) == d.rollout.Status.StableRS {
+			d.event(false, eventCompleted, "Rollout went back to revision %d (%s): Fast rollback", d.rollout.Status.Revision, hashOf(rs))
+		}
+	}
+	// The annotation is what tells, while paused, that a change of replicas is still to be acted on: it
+	// follows when that is done.
+	if size == goal && (d.resized(rs) || size != was && rs.Annotations[rollouts.DesiredReplicasAnnotation] != d.desired()) {
+		notes[rollouts.DesiredReplicasAnnotation] = d.desired()
+	}
+	if size != was {
+		d.noteOutcome(rs, size > was, notes)
+		if d.resized(rs) {
+			d.event(false, eventScaled, "Scaled ReplicaSet %q from %d to %d for %s", rs.Name, was, size, plural(int(replicas(d.rollout)), "replica"))
+		}
+	}
+	if size == was && len(notes) == 0 && rs.Spec.MinReadySeconds == d.rollout.Spec.MinReadySeconds {
+		return
+	}
+	d.out.Scale = append(d.out.Scale, ReplicaSetChange{
+		ReplicaSetRef: refTo(rs), Replicas: size, MinReadySeconds: d.rollout.Spec.MinReadySeconds, Annotations: notes,
+	})
+}
+
+// noteOutcome adds what became of the revision of a ReplicaSet that is scaled anyway.
+func (d *decider) noteOutcome(rs *appsv1.ReplicaSet, up bool, notes map[string]string) {
+	st := &d.rollout.Status
+	was := rs.Annotations[OutcomeAnnotation]
+	set := func(outcome, at string) {
+		if was != outcome {
+			notes[OutcomeAnnotation], notes[OutcomeTimeAnnotation] = outcome, at
+		}
+	}
+	switch {
+	case hashOf(rs) == st.StableRS:
+		set(outcomeCompleted, d.completedAt())
+	case st.Abort && st.AbortedAt != nil:
+		set(outcomeAborted, st.AbortedAt.UTC().Format(time.RFC3339Nano))
+	case up && was == outcomeAborted:
+		set("", "")
+	}
+}
+
+// completedAt is when the stable revision became that; empty once an update has begun, which ends the
+// condition that tells.
+func (d *decider) completedAt() string {
+	c := findCondition(d.stored, rollouts.RolloutCompleted)
+	if c == nil || c.Status != truth(true) {
+		return ""
+	}
+	return c.LastTransitionTime.UTC().Format(time.RFC3339)
+}
+
+func refTo(rs *appsv1.ReplicaSet) ReplicaSetRef {
+	return ReplicaSetRef{Name: rs.Name, UID: rs.UID, ResourceVersion: rs.ResourceVersion}
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
