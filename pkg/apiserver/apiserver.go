@@ -73,6 +73,7 @@ func (c completedConfig) New() (*Server, error) {
 			Clock:     clock.RealClock{},
 		},
 		Codecs:         Codecs,
+		Negotiated:     quantityNamer{Codecs},
 		ParameterCodec: ParameterCodec,
 	}.New()
 	if err != nil {

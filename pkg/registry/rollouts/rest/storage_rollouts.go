@@ -19,6 +19,8 @@ type StorageProvider struct {
 	Rollout rollout.Config
 	// Codecs encode and decode every served version.
 	Codecs serializer.CodecFactory
+	// Negotiated are the codecs as the requests of clients are decoded with; Codecs if nil.
+	Negotiated runtime.NegotiatedSerializer
 	// ParameterCodec decodes the options in query parameters.
 	ParameterCodec runtime.ParameterCodec
 }
@@ -38,6 +40,9 @@ func (p StorageProvider) New() (*genericapiserver.APIGroupInfo, *rollout.Storage
 		served["rollouts/"+name] = verb
 	}
 	group := genericapiserver.NewDefaultAPIGroupInfo(rollouts.GroupName, p.Rollout.Scheme, p.ParameterCodec, p.Codecs)
+	if p.Negotiated != nil {
+		group.NegotiatedSerializer = p.Negotiated
+	}
 	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = served
 	return &group, storage, nil
 }

@@ -2,13 +2,17 @@ package rollout
 
 import (
 	"context"
+	"fmt"
 
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/names"
 	"k8s.io/apiserver/pkg/util/dryrun"
 	"k8s.io/utils/clock"
@@ -114,4 +118,22 @@ func (r *REST) Create(ctx context.Context, obj runtime.Object, createValidation 
 func (r *REST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	ctx, write := withTemplateWrite(ctx, r.templates)
 	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+}
+
+// UIDs returns every stored Rollout as namespace/name, by UID. It reads the store as it is now.
+func (r *REST) UIDs(ctx context.Context) (map[types.UID]string, error) {
+	everywhere := genericapirequest.WithNamespace(ctx, metav1.NamespaceAll)
+	obj, err := r.ListPredicate(everywhere, storage.Everything, &metainternalversion.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	list, ok := obj.(*rollouts.RolloutList)
+	if !ok {
+		return nil, fmt.Errorf("the store listed %T instead of Rollouts", obj)
+	}
+	uids := make(map[types.UID]string, len(list.Items))
+	for i := range list.Items {
+		uids[list.Items[i].UID] = list.Items[i].Namespace + "/" + list.Items[i].Name
+	}
+	return uids, nil
 }

@@ -1,0 +1,59 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+
+	"k8s.io/klog/v2"
+
+	"sluice.dev/sluice/pkg/apiserver/ownerguard"
+	"sluice.dev/sluice/pkg/controller/rollout"
+)
+
+// Acting runs the controller for as long as the gate is open: what a store that may not answer says must
+// not be acted upon either. A gate that closes ends the controller, caches included, and one that opens
+// again starts a new one.
+type Acting struct {
+	gate    *ownerguard.Gate
+	config  rollout.Config
+	current atomic.Pointer[rollout.Controller]
+}
+
+// NewActing returns an Acting that does nothing until Run.
+func NewActing(gate *ownerguard.Gate, config rollout.Config) *Acting {
+	return &Acting{gate: gate, config: config}
+}
+
+// Run returns when ctx is done and the controller has given up its Lease.
+func (a *Acting) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		open, err := a.gate.WaitOpen(ctx)
+		if err != nil {
+			return nil
+		}
+		controller, err := rollout.New(a.config)
+		if err != nil {
+			return err
+		}
+		a.current.Store(controller)
+		if err := controller.Run(open); err != nil {
+			klog.FromContext(ctx).Error(err, "The controller ended")
+		}
+		a.current.Store(nil)
+	}
+	return nil
+}
+
+// Name is the name of the health check.
+func (*Acting) Name() string { return "controller-caches" }
+
+// Check fails until the caches of the controller are warm. It belongs to readiness: a replica with cold
+// caches could not take over.
+func (a *Acting) Check(*http.Request) error {
+	if controller := a.current.Load(); controller == nil || !controller.Synced() {
+		return errors.New("the caches of the controller are not warm yet")
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/cli/globalflag"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/component-base/term"
+	"k8s.io/klog/v2"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/apiserver"
+	"sluice.dev/sluice/pkg/apiserver/ownerguard"
+	"sluice.dev/sluice/pkg/controller/rollout"
+	"sluice.dev/sluice/pkg/generated/clientset/versioned"
+	"sluice.dev/sluice/pkg/version"
+)
+
+// tombstoneTimeout is how long a deletion is remembered for, at most, before that is given up: it only
+// spares an operator a question after a disaster.
+const tombstoneTimeout = 5 * time.Second
+
+// NewCommand returns the command sluice-apiserver. It runs until ctx is done.
+func NewCommand(ctx context.Context) *cobra.Command {
+	options := NewOptions()
+	command := &cobra.Command{
+		Use:   "sluice-apiserver",
+		Short: "Serve rollouts.sluice.dev and run its controller",
+		Long: "sluice-apiserver is an aggregated API server: it serves the API group sluice.dev to the Kubernetes API server\n" +
+			"of a cluster, keeps its objects in an etcd of its own, and turns them into ReplicaSets in that cluster.",
+		Version:       version.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := logsapi.ValidateAndApply(options.Logs, nil); err != nil {
+				return err
+			}
+			options.Complete()
+			if err := options.Validate(); err != nil {
+				return err
+			}
+			return options.Run(ctx)
+		},
+	}
+	sets := options.Flags()
+	globalflag.AddGlobalFlags(sets.FlagSet("global"), command.Name(), logsapi.SkipLoggingConfigurationFlags())
+	for _, set := range sets.FlagSets {
+		command.Flags().AddFlagSet(set)
+	}
+	columns, _, _ := term.TerminalSize(command.OutOrStdout())
+	cliflag.SetUsageAndHelpFunc(command, sets, columns)
+	return command
+}
+
+// Run serves until ctx is done, or until something that it cannot do without has failed. The embedded etcd
+// is up before anything else and down after everything else.
+func (o *Options) Run(ctx context.Context) error {
+	if !o.EmbedsEtcd() {
+		return o.serve(ctx)
+	}
+	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir)
+	if err != nil {
+		return err
+	}
+	defer etcd.Close()
+	o.Recommended.Etcd.StorageConfig.Transport.ServerList = etcd.Endpoints()
+	serving, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-etcd.Err():
+			cancel(fmt.Errorf("the embedded etcd failed: %w", err))
+		case <-serving.Done():
+		}
+	}()
+	err = o.serve(serving)
+	if cause := context.Cause(serving); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// serve runs the API server with all that runs beside it.
+func (o *Options) serve(ctx context.Context) error {
+	if err := o.useOwnCertificate(ctx); err != nil {
+		return err
+	}
+	generic, err := o.genericConfig()
+	if err != nil {
+		return err
+	}
+	clients, err := o.connect(generic)
+	if err != nil {
+		return err
+	}
+	defer clients.Close()
+	gate := ownerguard.NewGate(rollouts.GroupName)
+	var server *apiserver.Server
+	guard := ownerguard.New(ownerguard.Config{
+		Gate:           gate,
+		Store:          clients.store,
+		Host:           ownerguard.NewHost(clients.host.CoreV1(), clients.metadata, o.Namespace, rollouts.Kind("Rollout")),
+		LiveRollouts:   func(ctx context.Context) (map[types.UID]string, error) { return server.Rollouts.Rollout.UIDs(ctx) },
+		AcceptDataLoss: o.AcceptDataLoss,
+	})
+	config := &apiserver.Config{
+		GenericConfig: generic,
+		ExtraConfig:   apiserver.ExtraConfig{Host: clients.host, Gate: gate.Wrap, Deleted: remember(ctx, guard)},
+	}
+	if server, err = config.Complete().New(); err != nil {
+		return err
+	}
+	acting := apiserver.NewActing(gate, rollout.Config{
+		Rollouts:       clients.rollouts,
+		Host:           clients.host,
+		Namespace:      o.Namespace,
+		LeaderElection: o.LeaderElection,
+		EnsureMirrored: guard.Mirror().Ensure,
+	})
+	return run(ctx, server.GenericAPIServer, gate, guard, acting)
+}
+
+// run serves, with the guard and the controller beside it, and waits for these at the end, so that the
+// controller's Lease is free for the next replica.
+func run(ctx context.Context, server *genericapiserver.GenericAPIServer, gate *ownerguard.Gate, guard *ownerguard.Guard, acting *apiserver.Acting) error {
+	if err := server.AddReadyzChecks(gate, acting); err != nil {
+		return err
+	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	server.AddPostStartHookOrDie("owner-guard", func(hook genericapiserver.PostStartHookContext) error {
+		beside.Go(func() { guard.Run(hook) })
+		return nil
+	})
+	server.AddPostStartHookOrDie("rollout-controller", func(hook genericapiserver.PostStartHookContext) error {
+		beside.Go(func() {
+			if err := acting.Run(hook); err != nil {
+				klog.FromContext(hook).Error(err, "The controller cannot run")
+			}
+		})
+		return nil
+	})
+	return server.PrepareRun().RunWithContext(ctx)
+}
+
+// remember leaves a tombstone for a deleted Rollout, so that its ReplicaSets do not look orphaned by a
+// disaster if they outlive it.
+func remember(ctx context.Context, guard *ownerguard.Guard) func(types.UID) {
+	return func(uid types.UID) {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), tombstoneTimeout)
+		defer cancel()
+		if err := guard.Tombstones().Add(bounded, uid); err != nil {
+			klog.FromContext(ctx).Error(err, "A deletion could not be remembered", "uid", uid)
+		}
+	}
+}
+
+// clients are the server's connections.
+type clients struct {
+	host     kubernetes.Interface
+	metadata metadata.Interface
+	rollouts versioned.Interface
+	store    *ownerguard.Store
+	etcd     io.Closer
+}
+
+// Close ends the connections that have an end.
+func (c *clients) Close() {
+	if err := c.etcd.Close(); err != nil {
+		klog.Background().Error(err, "Closing the connection to etcd")
+	}
+}
+
+// connect makes the clients: to the host, to ourselves in process, and to etcd for our own records.
+func (o *Options) connect(generic *genericapiserver.RecommendedConfig) (*clients, error) {
+	hostREST := hostConfig(generic.ClientConfig)
+	host, err := kubernetes.NewForConfig(hostREST)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := metadata.NewForConfig(hostREST)
+	if err != nil {
+		return nil, err
+	}
+	loopback := rest.CopyConfig(generic.LoopbackClientConfig)
+	loopback.QPS = -1
+	loopback.ContentType = runtime.ContentTypeProtobuf
+	own, err := versioned.NewForConfig(loopback)
+	if err != nil {
+		return nil, err
+	}
+	transport := o.Recommended.Etcd.StorageConfig.Transport
+	etcd, err := ownerguard.Dial(ownerguard.Endpoints{ServerList: transport.ServerList,
+		CertFile: transport.CertFile, KeyFile: transport.KeyFile, CAFile: transport.TrustedCAFile})
+	if err != nil {
+		return nil, err
+	}
+	return &clients{host: host, metadata: meta, rollouts: own, store: ownerguard.NewStore(etcd, ownerguard.DefaultRoot), etcd: etcd}, nil
+}
