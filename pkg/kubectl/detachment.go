@@ -1,0 +1,201 @@
+package kubectl
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/pager"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+)
+
+const (
+	// orphanGrace is how long the garbage collector is given to take owner references off.
+	orphanGrace = 10 * time.Second
+	// detachInterval is the time between two looks at what is left.
+	detachInterval = 200 * time.Millisecond
+)
+
+// detachScope is what is to be detached.
+type detachScope struct {
+	// namespace is empty for all.
+	namespace string
+	// name is that of one Rollout; empty for all.
+	name string
+}
+
+// suffix names a namespace where it is not clear which one is meant.
+func (s detachScope) suffix(namespace string) string {
+	if s.namespace == metav1.NamespaceAll {
+		return " in namespace " + namespace
+	}
+	return ""
+}
+
+// detachment is the work of detaching, and how far it has come.
+type detachment struct {
+	*cluster
+	scope detachScope
+	// serverless is true if nobody can be asked about Rollouts: then every reference to one goes.
+	serverless bool
+	// grace is how long a Rollout that is being deleted may keep its references.
+	grace time.Duration
+	// interval is the time between two looks.
+	interval time.Duration
+	// owned are the ReplicaSets in scope that still refer to a Rollout, as last read.
+	owned []*appsv1.ReplicaSet
+}
+
+// serverAbsent says whether an error means that nobody serves Rollouts now.
+func serverAbsent(err error) bool {
+	return err != nil && (apierrors.IsServiceUnavailable(err) || groupMissing(err))
+}
+
+// rollouts are the Rollouts in scope.
+func (d *detachment) rollouts(ctx context.Context) ([]*v1alpha1.Rollout, error) {
+	options := metav1.ListOptions{}
+	if d.scope.name != "" {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, d.scope.name).String()
+	}
+	all, err := d.sluice.SluiceV1alpha1().Rollouts(d.scope.namespace).List(withoutPatience(ctx), options)
+	if err != nil {
+		return nil, err
+	}
+	return pointers(all.Items), nil
+}
+
+// orphan deletes a Rollout in such a way that its ReplicaSets are kept.
+func (d *detachment) orphan(ctx context.Context, r *v1alpha1.Rollout) error {
+	orphan := metav1.DeletePropagationOrphan
+	err := d.sluice.SluiceV1alpha1().Rollouts(r.Namespace).Delete(ctx, r.Name, metav1.DeleteOptions{
+		PropagationPolicy: &orphan,
+		Preconditions:     &metav1.Preconditions{UID: &r.UID},
+	})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// collect looks for all ReplicaSets in scope that refer to a Rollout, whatever their labels.
+func (d *detachment) collect(ctx context.Context) error {
+	d.owned = nil
+	list := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return d.kube.AppsV1().ReplicaSets(d.scope.namespace).List(ctx, options)
+	})
+	return list.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		if rs := object.(*appsv1.ReplicaSet); d.reference(rs) != nil {
+			d.owned = append(d.owned, rs)
+		}
+		return nil
+	})
+}
+
+// reference is the owner reference to a Rollout in scope that a ReplicaSet has; nil if it has none.
+func (d *detachment) reference(rs *appsv1.ReplicaSet) *metav1.OwnerReference {
+	for i := range rs.OwnerReferences {
+		ref := &rs.OwnerReferences[i]
+		version, err := schema.ParseGroupVersion(ref.APIVersion)
+		if err == nil && version.Group == rollouts.GroupName && ref.Kind == "Rollout" && (d.scope.name == "" || ref.Name == d.scope.name) {
+			return ref
+		}
+	}
+	return nil
+}
+
+// settle works until no ReplicaSet refers to a Rollout that is gone or going, and tells of each that came
+// free. It looks twice, since a controller that is behind may have adopted one again at the last moment.
+func (d *detachment) settle(ctx context.Context, freed func(namespace, name string)) error {
+	told := map[types.UID]bool{}
+	began, clean := time.Now(), 0
+	return wait.PollUntilContextCancel(ctx, d.interval, true, func(ctx context.Context) (bool, error) {
+		present, err := d.present(ctx)
+		if err != nil {
+			return false, err
+		}
+		before := d.owned
+		if err := d.collect(ctx); err != nil {
+			return false, err
+		}
+		busy := false
+		for _, rs := range d.owned {
+			owner, there := present[d.reference(rs).UID]
+			switch {
+			case there && owner.DeletionTimestamp == nil:
+				// Created since: it is not ours to detach.
+				continue
+			case there && time.Since(began) < d.grace:
+			default:
+				if err := d.strip(ctx, rs); err != nil {
+					return false, err
+				}
+			}
+			busy = true
+		}
+		d.tell(before, told, freed)
+		if busy {
+			clean = 0
+			return false, nil
+		}
+		clean++
+		return clean == 2, nil
+	})
+}
+
+// present are the Rollouts that there are now, by uid.
+func (d *detachment) present(ctx context.Context) (map[types.UID]*v1alpha1.Rollout, error) {
+	present := map[types.UID]*v1alpha1.Rollout{}
+	if d.serverless {
+		return present, nil
+	}
+	all, err := d.rollouts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range all {
+		present[r.UID] = r
+	}
+	return present, nil
+}
+
+// tell names those that were owned before and are not any more, each once.
+func (d *detachment) tell(before []*appsv1.ReplicaSet, told map[types.UID]bool, freed func(namespace, name string)) {
+	still := map[types.UID]bool{}
+	for _, rs := range d.owned {
+		still[rs.UID] = true
+	}
+	for _, rs := range before {
+		if !still[rs.UID] && !told[rs.UID] {
+			told[rs.UID] = true
+			freed(rs.Namespace, rs.Name)
+		}
+	}
+}
+
+// strip takes the reference to a Rollout off one state of a ReplicaSet. If that is not its state any more
+// nothing happens, and the next look decides anew.
+func (d *detachment) strip(ctx context.Context, rs *appsv1.ReplicaSet) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid":             rs.UID,
+		"resourceVersion": rs.ResourceVersion,
+		"ownerReferences": []map[string]any{{"$patch": "delete", "uid": d.reference(rs).UID}},
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = d.kube.AppsV1().ReplicaSets(rs.Namespace).Patch(ctx, rs.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

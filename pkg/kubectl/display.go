@@ -1,0 +1,80 @@
+package kubectl
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"sluice.dev/sluice/pkg/kubectl/live"
+	"sluice.dev/sluice/pkg/kubectl/view"
+)
+
+// display is where a tree is shown that changes.
+type display interface {
+	show(snapshot view.Snapshot, problem error, paint view.Painter) error
+}
+
+// terminal repaints in place.
+type terminal struct{ screen *live.Screen }
+
+func (t *terminal) show(snapshot view.Snapshot, problem error, paint view.Painter) error {
+	lines, err := view.Rollout(snapshot, time.Now(), paint)
+	if err != nil {
+		return err
+	}
+	if problem != nil {
+		lines = append(lines, "", paint(view.Warning, problem.Error()))
+	}
+	return t.screen.Paint(lines)
+}
+
+// pipe prints a block for each change. That ages have grown is none.
+type pipe struct {
+	out      io.Writer
+	problems problems
+	last     []string
+}
+
+func (p *pipe) show(snapshot view.Snapshot, problem error, _ view.Painter) error {
+	p.problems.tell(problem)
+	ageless, err := view.Rollout(snapshot, time.Time{}, view.NoColour)
+	if err != nil || slices.Equal(ageless, p.last) {
+		return err
+	}
+	lines, err := view.Rollout(snapshot, time.Now(), view.NoColour)
+	if err != nil {
+		return err
+	}
+	if p.last != nil {
+		lines = slices.Insert(lines, 0, "")
+	}
+	p.last = ageless
+	return writeLines(p.out, lines)
+}
+
+// problems tells why what is shown may be out of date, each time that this changes.
+type problems struct {
+	out  io.Writer
+	last string
+}
+
+func (p *problems) tell(problem error) {
+	now := ""
+	if problem != nil {
+		now = problem.Error()
+	}
+	if now != "" && now != p.last {
+		fmt.Fprintln(p.out, now)
+	}
+	p.last = now
+}
+
+func writeLines(w io.Writer, lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
