@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/cli/globalflag"
+	"k8s.io/component-base/logs"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/term"
 	"k8s.io/klog/v2"
@@ -57,7 +58,7 @@ func NewCommand(ctx context.Context) *cobra.Command {
 		},
 	}
 	sets := options.Flags()
-	globalflag.AddGlobalFlags(sets.FlagSet("global"), command.Name(), logsapi.SkipLoggingConfigurationFlags())
+	globalflag.AddGlobalFlags(sets.FlagSet("global"), command.Name(), logs.SkipLoggingConfigurationFlags())
 	for _, set := range sets.FlagSets {
 		command.Flags().AddFlagSet(set)
 	}
