@@ -1,0 +1,159 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+)
+
+// relistDelay is how long Await waits after a list or watch that failed, as it does while a server is
+// down on purpose.
+const relistDelay = 100 * time.Millisecond
+
+// Source is objects that can be listed and watched.
+type Source[T metav1.Object] struct {
+	// Title names them in an error.
+	Title string
+	// List and Watch select them.
+	List  func(context.Context) (runtime.Object, error)
+	Watch func(ctx context.Context, resourceVersion string) (watch.Interface, error)
+}
+
+// Rollout is one Rollout.
+func (c *Cluster) Rollout(namespace, name string) Source[*v1alpha1.Rollout] {
+	client, only := c.Sluice.SluiceV1alpha1().Rollouts(namespace), "metadata.name="+name
+	return Source[*v1alpha1.Rollout]{
+		Title: "rollout " + namespace + "/" + name,
+		List: func(ctx context.Context) (runtime.Object, error) {
+			return client.List(ctx, metav1.ListOptions{FieldSelector: only})
+		},
+		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
+			return client.Watch(ctx, metav1.ListOptions{FieldSelector: only, ResourceVersion: version})
+		},
+	}
+}
+
+// ReplicaSets are those of a namespace that a label selector finds.
+func (c *Cluster) ReplicaSets(namespace, selector string) Source[*appsv1.ReplicaSet] {
+	client := c.Host.AppsV1().ReplicaSets(namespace)
+	return Source[*appsv1.ReplicaSet]{
+		Title: "replicasets of " + namespace + " with " + selector,
+		List: func(ctx context.Context) (runtime.Object, error) {
+			return client.List(ctx, metav1.ListOptions{LabelSelector: selector})
+		},
+		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
+			return client.Watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: version})
+		},
+	}
+}
+
+// Pods are those of a namespace that a label selector finds.
+func (c *Cluster) Pods(namespace, selector string) Source[*corev1.Pod] {
+	client := c.Host.CoreV1().Pods(namespace)
+	return Source[*corev1.Pod]{
+		Title: "pods of " + namespace + " with " + selector,
+		List: func(ctx context.Context) (runtime.Object, error) {
+			return client.List(ctx, metav1.ListOptions{LabelSelector: selector})
+		},
+		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
+			return client.Watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: version})
+		},
+	}
+}
+
+// Await watches the objects until nothing is lacking any more, and returns them, sorted by name. lacking
+// looks at every state that the watch shows and says in words what it waits for; empty is enough. If the
+// context ends first, the error tells those words. Servers that go down and come back are lived through.
+func Await[T metav1.Object](ctx context.Context, source Source[T], lacking func([]T) string) ([]T, error) {
+	last := "nothing was seen of them"
+	for {
+		var found []T
+		err := follow(ctx, source, func(_ watch.EventType, _ T, objects map[types.UID]T) bool {
+			found = slices.SortedFunc(maps.Values(objects), func(a, b T) int { return cmp.Compare(a.GetName(), b.GetName()) })
+			last = lacking(found)
+			return last != ""
+		})
+		if err == nil && last == "" {
+			return found, nil
+		}
+		select {
+		case <-ctx.Done():
+			if err != nil && ctx.Err() != err {
+				return nil, fmt.Errorf("%s: %s (%w)", source.Title, last, err)
+			}
+			return nil, fmt.Errorf("%s: %s (%w)", source.Title, last, ctx.Err())
+		case <-time.After(relistDelay):
+		}
+	}
+}
+
+// follow lists and watches until see returns false, which gives nil, or the watch ends, which gives an
+// error or, if the server ended it in an orderly way, nil as well. see gets every event, and all objects
+// as they are after it; first it gets the list, with no event and no object of its own.
+func follow[T metav1.Object](ctx context.Context, source Source[T], see func(watch.EventType, T, map[types.UID]T) bool) error {
+	list, err := source.List(ctx)
+	if err != nil {
+		return err
+	}
+	objects := map[types.UID]T{}
+	err = meta.EachListItem(list, func(item runtime.Object) error {
+		object, ok := item.(T)
+		if !ok {
+			return fmt.Errorf("a list of %s contains a %T", source.Title, item)
+		}
+		objects[object.GetUID()] = object
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var none T
+	if !see("", none, objects) {
+		return nil
+	}
+	accessor, err := meta.ListAccessor(list)
+	if err != nil {
+		return err
+	}
+	watcher, err := source.Watch(ctx, accessor.GetResourceVersion())
+	if err != nil {
+		return err
+	}
+	defer watcher.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case event, open := <-watcher.ResultChan():
+			if !open {
+				return nil
+			}
+			object, ok := event.Object.(T)
+			if !ok {
+				return fmt.Errorf("a watch of %s answered %v", source.Title, event.Object)
+			}
+			if event.Type == watch.Deleted {
+				delete(objects, object.GetUID())
+			} else {
+				objects[object.GetUID()] = object
+			}
+			if !see(event.Type, object, objects) {
+				return nil
+			}
+		}
+	}
+}

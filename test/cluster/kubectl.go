@@ -1,0 +1,68 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Output is what a command line has said.
+type Output struct {
+	// Args are the arguments of kubectl.
+	Args []string
+	// Stdout and Stderr are what it wrote.
+	Stdout, Stderr string
+	// Code is its exit code.
+	Code int
+}
+
+// Command is the command as a person would type it.
+func (o Output) Command() string {
+	words := make([]string, 0, len(o.Args)+1)
+	for _, arg := range append([]string{"kubectl"}, o.Args...) {
+		words = append(words, quoted(arg))
+	}
+	return strings.Join(words, " ")
+}
+
+func quoted(word string) string {
+	if word != "" && !strings.ContainsAny(word, " '\"{}[]*?$&|;<>()\\\n") {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// Err is nil if the command succeeded, and else says what it was and what it wrote.
+func (o Output) Err() error {
+	if o.Code == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: exit code %d\n%s%s", o.Command(), o.Code, o.Stdout, o.Stderr)
+}
+
+// Kubectl runs stock kubectl as the administrator; the plugin is found as "kubectl sluice". An error means
+// that it could not be run, not that it failed.
+func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (Output, error) {
+	bin := c.launcher.binDir
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), args...)
+	cmd.Env = append(os.Environ(),
+		"KUBECONFIG="+filepath.Join(c.launcher.dir, "kubeconfig"),
+		"KUBECACHEDIR="+filepath.Join(c.launcher.dir, "run", "kubectl"),
+		// What a person has set for himself must not change what is tested.
+		"KUBERC=off",
+		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
+	)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := cmd.Run()
+	output := Output{Args: args, Stdout: stdout.String(), Stderr: stderr.String()}
+	if cmd.ProcessState == nil {
+		return output, fmt.Errorf("cannot run kubectl: %w", err)
+	}
+	output.Code = cmd.ProcessState.ExitCode()
+	return output, ctx.Err()
+}
