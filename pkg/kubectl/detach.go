@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -116,7 +117,26 @@ func (p *plugin) runDetachment(ctx context.Context, d *detachment) error {
 	if err != nil {
 		return err
 	}
+	if err := p.warnOfRemains(ctx, d); err != nil {
+		return err
+	}
 	p.warnOfOthers(ctx, d)
+	return nil
+}
+
+// warnOfRemains tells of Rollouts that are still being deleted: their pods are safe, but somebody has to
+// take their finalizers off.
+func (p *plugin) warnOfRemains(ctx context.Context, d *detachment) error {
+	present, err := d.present(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range present {
+		if r.DeletionTimestamp != nil {
+			fmt.Fprintf(p.ErrOut, "%s%s is still being deleted, until its finalizers are taken off: %s\n",
+				printed(r.Name), d.scope.suffix(r.Namespace), strings.Join(r.Finalizers, ", "))
+		}
+	}
 	return nil
 }
 

@@ -23,7 +23,7 @@ const (
 	// orphanGrace is how long the garbage collector is given to take owner references off.
 	orphanGrace = 10 * time.Second
 	// detachInterval is the time between two looks at what is left.
-	detachInterval = 200 * time.Millisecond
+	detachInterval = 500 * time.Millisecond
 )
 
 // detachScope is what is to be detached.

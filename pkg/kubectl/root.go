@@ -98,6 +98,7 @@ a subresource that any client can call; this plugin is the comfortable way to.`,
 			p.usage = false
 		},
 	}
+	root.SetUsageTemplate(withoutGlobalFlags(root.UsageTemplate()))
 	flags.AddFlags(root.PersistentFlags())
 	addVerbosity(root)
 	completeNamespaces(p, root)
@@ -113,6 +114,13 @@ a subresource that any client can call; this plugin is the comfortable way to.`,
 		p.versionCommand(),
 	)
 	return root
+}
+
+// withoutGlobalFlags keeps the connection flags, which are the same for every command, out of the usage of
+// each, where they would bury its own. Those of the root are shown.
+func withoutGlobalFlags(template string) string {
+	const list = "Global Flags:\n{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}"
+	return strings.Replace(template, list, "'kubectl sluice --help' lists the flags that choose the cluster and the namespace.", 1)
 }
 
 // addVerbosity adds -v, which shows the requests that are made, as it does in kubectl.

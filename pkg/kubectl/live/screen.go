@@ -3,6 +3,7 @@ package live
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/muesli/termenv"
@@ -13,7 +14,7 @@ import (
 const (
 	hideCursor, showCursor = "\x1b[?25l", "\x1b[?25h"
 	noWrap, wrap           = "\x1b[?7l", "\x1b[?7h"
-	clear                  = "\x1b[2J"
+	clearScreen            = "\x1b[2J"
 	home                   = "\x1b[H"
 	eraseLine, eraseBelow  = "\x1b[K", "\x1b[J"
 )
@@ -21,7 +22,7 @@ const (
 // IsTerminal says whether a writer is a terminal that understands control sequences.
 func IsTerminal(w io.Writer) bool {
 	fd, ok := descriptor(w)
-	return ok && term.IsTerminal(fd)
+	return ok && term.IsTerminal(fd) && os.Getenv("TERM") != "dumb"
 }
 
 func descriptor(w io.Writer) (int, bool) {
@@ -56,7 +57,7 @@ func NewScreen(out io.Writer) (*Screen, error) {
 		return nil, fmt.Errorf("cannot paint on this terminal (pipe the output through cat for plain text): %w", err)
 	}
 	s.restore = restore
-	_, err = io.WriteString(out, hideCursor+noWrap+clear+home)
+	_, err = io.WriteString(out, hideCursor+noWrap+clearScreen+home)
 	return s, err
 }
 
