@@ -9,7 +9,7 @@ COPY cmd ./cmd
 COPY pkg ./pkg
 ARG VERSION=v0.1.0-dev
 RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath \
-      -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=${VERSION}" \
+      -ldflags "-s -w -X sluice.dev/sluice/pkg/version.Version=${VERSION}" \
       -o /sluice-apiserver ./cmd/apiserver
 
 FROM scratch

@@ -60,7 +60,7 @@ func Host() []Binary {
 
 // Sluice are our own binaries, at the version that git describes, or a development version.
 func Sluice(ctx context.Context, repository string) []Binary {
-	flags := "-X k8s.io/component-base/version.gitVersion=" + version(ctx, repository)
+	flags := "-X sluice.dev/sluice/pkg/version.Version=" + version(ctx, repository)
 	return []Binary{
 		{Name: "sluice-apiserver", Module: ".", Package: "./cmd/apiserver", Flags: flags, Title: "sluice-apiserver"},
 		{Name: "kubectl-sluice", Module: ".", Package: "./cmd/kubectl-sluice", Flags: flags, Title: "kubectl-sluice"},
