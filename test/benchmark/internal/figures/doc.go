@@ -1,0 +1,3 @@
+// Package figures makes numbers out of measurements and a table out of numbers. It is pure and imports
+// only the standard library.
+package figures

@@ -1,0 +1,121 @@
+// Package plane is the control plane that is measured: it has hack/localcluster start and stop one, and
+// reads from outside what its processes have used and counted. It imports client-go and the parser of
+// Prometheus' text format; hack/localcluster it reaches only by its command and its record of what runs.
+package plane
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// The components whose metrics are read.
+const (
+	KubeAPIServer   = "kube-apiserver"
+	SluiceAPIServer = "sluice-apiserver"
+)
+
+// Plane is a control plane that runs.
+type Plane struct {
+	// Config reaches it as its administrator, through the aggregator, without a throttle of the client.
+	Config *rest.Config
+
+	record record
+	stop   func(context.Context) error
+}
+
+// record is what is read of the launcher's state.json.
+type record struct {
+	Up         bool        `json:"up"`
+	Kubeconfig string      `json:"kubeconfig"`
+	Components []component `json:"components"`
+}
+
+type component struct {
+	Name    string `json:"name"`
+	URL     string `json:"url"`
+	Wanted  bool   `json:"wanted"`
+	Process struct {
+		PID int `json:"pid"`
+	} `json:"process"`
+}
+
+// Start starts a control plane of its own, empty, in a temporary folder; its binaries are built in the
+// folder _local/bin of the repository. Stop takes it down and deletes the folder.
+func Start(ctx context.Context, repository string, output io.Writer) (*Plane, error) {
+	dir, err := os.MkdirTemp("", "sluice-benchmark-")
+	if err != nil {
+		return nil, err
+	}
+	launcher := func(ctx context.Context, args ...string) error {
+		cmd := exec.CommandContext(ctx, "go", append([]string{"-C", filepath.Join(repository, "hack", "localcluster"),
+			"run", "./cmd/localcluster", "--dir=" + dir}, args...)...)
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		cmd.Stdout, cmd.Stderr = output, output
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("localcluster %s: %w; the logs are in %s", args[0], err, filepath.Join(dir, "log"))
+		}
+		return nil
+	}
+	if err := launcher(ctx, "up", "--output=json"); err != nil {
+		return nil, err
+	}
+	stop := func(ctx context.Context) error {
+		if err := launcher(ctx, "down", "--purge"); err != nil {
+			return err
+		}
+		return os.RemoveAll(dir)
+	}
+	p, err := Open(dir)
+	if err != nil {
+		return nil, errors.Join(err, stop(context.WithoutCancel(ctx)))
+	}
+	p.stop = stop
+	return p, nil
+}
+
+// Open uses the control plane in dir, which must be running. Stop leaves it as it is.
+func Open(dir string) (*Plane, error) {
+	path := filepath.Join(dir, "run", "state.json")
+	content, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no control plane was started in %s; do so with make up, or leave --dir out to have one started", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &Plane{stop: func(context.Context) error { return nil }}
+	if err := json.Unmarshal(content, &p.record); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if !p.record.Up {
+		return nil, fmt.Errorf("the control plane in %s is not up; start it with make up, or leave --dir out to have one started", dir)
+	}
+	if p.Config, err = clientcmd.BuildConfigFromFlags("", p.record.Kubeconfig); err != nil {
+		return nil, err
+	}
+	p.Config.QPS = -1
+	p.Config.UserAgent = "sluice-benchmark"
+	return p, nil
+}
+
+// Stop ends what Start has started.
+func (p *Plane) Stop(ctx context.Context) error { return p.stop(ctx) }
+
+// component returns a component that is supposed to run.
+func (p *Plane) component(name string) (component, error) {
+	for _, c := range p.record.Components {
+		if c.Name == name && c.Wanted {
+			return c, nil
+		}
+	}
+	return component{}, fmt.Errorf("the control plane has no %s; start it with Sluice in it", name)
+}

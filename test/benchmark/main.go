@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"sluice.dev/sluice/test/benchmark/internal/figures"
+)
+
+// errMissed ends the program with exit code 1 if --strict is set.
+var errMissed = errors.New("a goal was missed")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "benchmark:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	workloads, replicas, samples, runs int
+	order                              string
+	dir, profile                       string
+	markdown, strict                   bool
+	// given are the flags that say what is measured, as they were given.
+	given []string
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := pflag.NewFlagSet("benchmark", pflag.ContinueOnError)
+	flags.IntVar(&o.workloads, "workloads", 100, "how many Deployments, and how many Rollouts, are updated")
+	flags.IntVar(&o.replicas, "replicas", 5, "how many pods each of them has")
+	flags.IntVar(&o.samples, "samples", 200, "how many promotes are measured at least")
+	flags.IntVar(&o.runs, "runs", 1, "how often all is measured; the results are medians")
+	flags.StringVar(&o.order, "order", orderAlternate, "which kind comes first: deployment, rollout, or alternate for another one in each run")
+	flags.StringVar(&o.dir, "dir", "", "folder of a control plane that is up already (default: one is started for this, and stopped)")
+	flags.StringVar(&o.profile, "profile", "", "folder for CPU profiles of sluice-apiserver during the updates; profiling costs time")
+	flags.BoolVar(&o.markdown, "markdown", false, "write the results to "+resultsFile+" too")
+	flags.BoolVar(&o.strict, "strict", false, "end with exit code 1 if a goal was missed")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unknown argument %q; there are only flags, see --help", flags.Arg(0))
+	case o.workloads < 1 || o.replicas < 1 || o.samples < 1 || o.runs < 1:
+		return o, errors.New("--workloads, --replicas, --samples and --runs must be at least 1")
+	}
+	flags.Visit(func(flag *pflag.Flag) {
+		switch flag.Name {
+		case "dir", "profile", "markdown", "strict": // They do not change what is measured.
+		default:
+			o.given = append(o.given, fmt.Sprintf("--%s=%s", flag.Name, flag.Value))
+		}
+	})
+	_, err := kinds(o.order, 0)
+	return o, err
+}
+
+// command is what repeats this.
+func (o options) command() string {
+	return strings.Join(append([]string{"go run ./test/benchmark"}, o.given...), " ")
+}
+
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	repository, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(repository, "hack", "localcluster")); err != nil {
+		return errors.New("this is not the root of the source tree; go there first")
+	}
+	runs, err := measure(ctx, o, repository)
+	if err != nil {
+		return err
+	}
+	r := results{options: o, time: time.Now(), runs: runs}
+	if err := r.text(os.Stdout); err != nil {
+		return err
+	}
+	if o.markdown {
+		if err := r.save(filepath.Join(repository, resultsFile)); err != nil {
+			return err
+		}
+	}
+	if o.strict && figures.AnyMissed(r.rows()) {
+		return errMissed
+	}
+	return nil
+}
