@@ -23,6 +23,13 @@ const fieldManager = "sluice-controller"
 // apply writes what was decided, in the order that engine.Decision documents, and records the
 // events. It stops at the first write that fails; a refusal of the host goes into the status.
 func (t *term) apply(ctx context.Context, seen *observation, page *entry, d engine.Decision) error {
+	if d.StatusFirst {
+		if err := t.writeStatus(ctx, seen, page, d.Status); err != nil {
+			return err
+		}
+		t.record(ctx, seen, d.Events)
+		d.Status, d.Events = nil, nil
+	}
 	err := t.applyToHost(ctx, seen, page, d)
 	var no *refusal
 	switch {
@@ -42,14 +49,19 @@ func (t *term) apply(ctx context.Context, seen *observation, page *entry, d engi
 			return err
 		}
 	}
-	for _, e := range d.Events {
-		klog.FromContext(ctx).V(2).Info("Event", "reason", e.Reason, "message", e.Message)
-		t.events.record(seen.served, e)
-	}
+	t.record(ctx, seen, d.Events)
 	if no != nil {
 		return no
 	}
 	return nil
+}
+
+// record records what people should find in the events of the Rollout.
+func (t *term) record(ctx context.Context, seen *observation, events []engine.Event) {
+	for _, e := range events {
+		klog.FromContext(ctx).V(2).Info("Event", "reason", e.Reason, "message", e.Message)
+		t.events.record(seen.served, e)
+	}
 }
 
 // applyToHost makes all writes to the host cluster.
@@ -148,6 +160,8 @@ func (t *term) delete(ctx context.Context, seen *observation, page *entry, ref e
 	return nil
 }
 
+// writeStatus writes the status if the Rollout still is as it was seen. From then on it is seen as
+// written.
 func (t *term) writeStatus(ctx context.Context, seen *observation, page *entry, status *rollouts.RolloutStatus) error {
 	out := *seen.served
 	out.Status = v1alpha1.RolloutStatus{}
@@ -167,6 +181,7 @@ func (t *term) writeStatus(ctx context.Context, seen *observation, page *entry, 
 	if old, now := seen.served.Status.Phase, written.Status.Phase; old != now {
 		klog.FromContext(ctx).V(2).Info("Phase changed", "from", old, "to", now, "message", written.Status.Message)
 	}
+	seen.served, seen.hub.Status = written, *status
 	return nil
 }
 

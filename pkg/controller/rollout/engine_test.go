@@ -1,0 +1,102 @@
+package rollout
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+	"sluice.dev/sluice/pkg/engine"
+)
+
+// createRollout stores a Rollout with the status that the server gives a new one.
+func (w *world) createRollout(name string, replicas int32) *v1alpha1.Rollout {
+	w.t.Helper()
+	r := testRollout(name)
+	r.UID, r.Generation, r.Spec.Replicas = "uid-of-demo", 1, &replicas
+	r.Spec.Strategy.Canary = &v1alpha1.CanaryStrategy{}
+	r.Status = v1alpha1.RolloutStatus{}
+	hub := observe(r).hub
+	created := engine.Created(hub, engine.Resolve(hub, &hub.Spec.Template, nil))
+	if err := v1alpha1.Convert_rollouts_RolloutStatus_To_v1alpha1_RolloutStatus(&created.Status, &r.Status, nil); err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := w.rollouts.SluiceV1alpha1().Rollouts(testNamespace).Create(w.t.Context(), r, metav1.CreateOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// startPods makes all pods of a ReplicaSet available.
+func (w *world) startPods(name string) {
+	w.t.Helper()
+	rs, err := w.host.AppsV1().ReplicaSets(testNamespace).Get(w.t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n := *rs.Spec.Replicas
+	rs.Status = appsv1.ReplicaSetStatus{Replicas: n, ReadyReplicas: n, AvailableReplicas: n, ObservedGeneration: rs.Generation}
+	if _, err := w.host.AppsV1().ReplicaSets(testNamespace).UpdateStatus(w.t.Context(), rs, metav1.UpdateOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestDeploysARollout(t *testing.T) {
+	w := newWorld(t)
+	r := w.createRollout("demo", 3)
+	name := "demo-" + r.Status.CurrentPodHash
+	c := w.start(engine.Decide)
+	eventually(t, "its ReplicaSet is created", func() bool { return w.liveSize(name) == 3 })
+	w.startPods(name)
+	eventually(t, "it is Healthy", func() bool { return w.rollout("demo").Status.Phase == v1alpha1.RolloutPhaseHealthy })
+	if got := w.count("create replicasets"); got != 1 {
+		t.Errorf("created %d ReplicaSets, want 1", got)
+	}
+
+	// In a steady state nothing is written.
+	eventually(t, "the caches show it", func() bool {
+		stored, _, _ := c.rollouts.GetStore().GetByKey(testKey("demo").String())
+		return stored.(*v1alpha1.Rollout).ResourceVersion == w.rollout("demo").ResourceVersion
+	})
+	w.forgetActions()
+	for range 3 {
+		if _, err := c.leading.Load().reconcile(t.Context(), testKey("demo")); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := w.writes(); len(got) > 0 {
+		t.Errorf("wrote in a steady state: %v", got)
+	}
+}
+
+func TestARefusedDeploymentIsSteadyAndExceedsItsDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.quotaExceeded()
+	w.createRollout("demo", 3)
+	fakeClock := clocktesting.NewFakeClock(time.Now())
+	w.start(engine.Decide, func(c *Config) { c.Clock = fakeClock })
+	status := func() v1alpha1.RolloutStatus { return w.rollout("demo").Status }
+	eventually(t, "the Rollout shows why", func() bool { return strings.Contains(status().Message, "exceeded quota: two") })
+	for tries := 5; tries < 15; tries++ {
+		eventually(t, "it is tried again", func() bool {
+			fakeClock.Step(time.Second)
+			return w.count("create replicasets") >= tries
+		})
+	}
+	if got := w.count("update rollouts/status"); got > 2 {
+		t.Errorf("%d writes of the status for one refusal that goes on", got)
+	}
+	eventually(t, "it is Degraded after the progress deadline", func() bool {
+		fakeClock.Step(time.Minute)
+		return status().Phase == v1alpha1.RolloutPhaseDegraded
+	})
+	if !strings.Contains(status().Message, "exceeded quota: two") || string(status().Conditions[len(status().Conditions)-1].Type) != string(rollouts.RolloutReplicaFailure) {
+		t.Errorf("it must still show why: %+v", status())
+	}
+}
