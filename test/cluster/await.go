@@ -101,35 +101,53 @@ func Await[T metav1.Object](ctx context.Context, source Source[T], lacking func(
 	}
 }
 
+// Now lists the objects as they are.
+func (s Source[T]) Now(ctx context.Context) ([]T, error) {
+	found, _, err := s.list(ctx)
+	return found, err
+}
+
+// list returns the objects, and the version of the list that a watch can go on from.
+func (s Source[T]) list(ctx context.Context) (found []T, resourceVersion string, err error) {
+	list, err := s.List(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	err = meta.EachListItem(list, func(item runtime.Object) error {
+		object, ok := item.(T)
+		if !ok {
+			return fmt.Errorf("a list of %s contains a %T", s.Title, item)
+		}
+		found = append(found, object)
+		return nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	accessor, err := meta.ListAccessor(list)
+	if err != nil {
+		return nil, "", err
+	}
+	return found, accessor.GetResourceVersion(), nil
+}
+
 // follow lists and watches until see returns false, which gives nil, or the watch ends, which gives an
 // error or, if the server ended it in an orderly way, nil as well. see gets every event, and all objects
 // as they are after it; first it gets the list, with no event and no object of its own.
 func follow[T metav1.Object](ctx context.Context, source Source[T], see func(watch.EventType, T, map[types.UID]T) bool) error {
-	list, err := source.List(ctx)
+	listed, version, err := source.list(ctx)
 	if err != nil {
 		return err
 	}
 	objects := map[types.UID]T{}
-	err = meta.EachListItem(list, func(item runtime.Object) error {
-		object, ok := item.(T)
-		if !ok {
-			return fmt.Errorf("a list of %s contains a %T", source.Title, item)
-		}
+	for _, object := range listed {
 		objects[object.GetUID()] = object
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	var none T
 	if !see("", none, objects) {
 		return nil
 	}
-	accessor, err := meta.ListAccessor(list)
-	if err != nil {
-		return err
-	}
-	watcher, err := source.Watch(ctx, accessor.GetResourceVersion())
+	watcher, err := source.Watch(ctx, version)
 	if err != nil {
 		return err
 	}

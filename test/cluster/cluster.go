@@ -165,7 +165,7 @@ func newLauncher(ctx context.Context, options Options) (launcher, error) {
 	if l.progress == nil {
 		l.progress = io.Discard
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(repository, "hack", "localcluster"), "-o", l.path(), "./cmd/localcluster")
+	build := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(repository, "hack", "localcluster"), "-buildvcs=false", "-o", l.path(), "./cmd/localcluster")
 	if output, err := build.CombinedOutput(); err != nil {
 		return launcher{}, fmt.Errorf("cannot build the launcher: %w\n%s", err, output)
 	}

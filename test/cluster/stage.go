@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -29,8 +28,8 @@ func (s Stage) String() string {
 	return fmt.Sprintf("%s, step %d, weight %d, pods %v", s.Phase, s.Step, s.Weight, s.Pods)
 }
 
-// AwaitStage waits until the status of the Rollout tells the stage, and checks that the pods are then as
-// the status implies, without waiting for them.
+// AwaitStage waits until the status of the Rollout tells the stage. The pods must then be as the status
+// implies, without waiting for them; but an abort is told before the pods have moved, so then it does.
 func (c *Cluster) AwaitStage(ctx context.Context, namespace, name string, want Stage) (*v1alpha1.Rollout, error) {
 	found, err := Await(ctx, c.Rollout(namespace, name), func(found []*v1alpha1.Rollout) string {
 		if len(found) == 0 {
@@ -41,12 +40,17 @@ func (c *Cluster) AwaitStage(ctx context.Context, namespace, name string, want S
 	if err != nil {
 		return nil, err
 	}
-	pods, err := c.PodsByTag(ctx, namespace, found[0].Status.Selector)
+	pods := c.Pods(namespace, found[0].Status.Selector)
+	if want.Phase == v1alpha1.RolloutPhaseDegraded {
+		_, err = Await(ctx, pods, want.lackingPods)
+		return found[0], err
+	}
+	list, err := pods.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !maps.Equal(pods, want.Pods) {
-		return nil, fmt.Errorf("%s stands at the stage %q, but its pods are %v", name, want, pods)
+	if lacking := want.lackingPods(list); lacking != "" {
+		return nil, fmt.Errorf("%s stands at the stage %q, but %s", name, want, lacking)
 	}
 	return found[0], nil
 }
@@ -65,16 +69,19 @@ func (s Stage) lacking(r *v1alpha1.Rollout) string {
 		s, r.Status.Phase, r.Status.Message, step, weight, r.Status.ObservedGeneration, r.Generation)
 }
 
-// PodsByTag counts the available pods that the selector finds by the tag of the image of their first
-// container. A pod that is there and not available counts with "not available" in place of the tag.
-func (c *Cluster) PodsByTag(ctx context.Context, namespace, selector string) (map[string]int, error) {
-	list, err := c.Host.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
-	if err != nil {
-		return nil, err
+// lackingPods says how the pods differ from the stage; empty if they do not.
+func (s Stage) lackingPods(pods []*corev1.Pod) string {
+	if counted := PodsByTag(pods); !maps.Equal(counted, s.Pods) {
+		return fmt.Sprintf("its pods are %v instead of %v", counted, s.Pods)
 	}
+	return ""
+}
+
+// PodsByTag counts available pods by the tag of the image of their first container. A pod that is there and
+// not available counts with "not available" in place of the tag, one that is being deleted not at all.
+func PodsByTag(pods []*corev1.Pod) map[string]int {
 	count := map[string]int{}
-	for i := range list.Items {
-		pod := &list.Items[i]
+	for _, pod := range pods {
 		switch {
 		case pod.DeletionTimestamp != nil:
 		case Ready(pod):
@@ -83,7 +90,7 @@ func (c *Cluster) PodsByTag(ctx context.Context, namespace, selector string) (ma
 			count["not available"]++
 		}
 	}
-	return count, nil
+	return count
 }
 
 // Tag is the tag of the image of the first container.

@@ -1,0 +1,52 @@
+// Command demo plays the guide on the local control plane: it deploys the example Rollout, updates,
+// promotes, aborts and heals it, with the plugin and again with stock kubectl alone, and shows every
+// command and what came of it. It checks every stage and fails at the first that is off. It is run by
+// "make demo", and may import test/cluster and client-go.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"sluice.dev/sluice/test/cluster"
+)
+
+// limit is how long the whole guide may take, once the control plane is up.
+const limit = 5 * time.Minute
+
+func main() {
+	dir := flag.String("dir", "", "folder of the control plane (default: _local in the source tree)")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *dir); err != nil {
+		newScreen(os.Stdout).failed(err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run plays the guide on the control plane in the folder, which it starts unless it runs.
+func run(ctx context.Context, dir string) error {
+	options := cluster.Options{Dir: dir, Progress: os.Stderr}
+	c, err := cluster.Attach(ctx, options)
+	if err == nil && c == nil {
+		c, err = cluster.Up(ctx, options)
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	g := &guide{cluster: c, screen: newScreen(os.Stdout)}
+	if err := g.play(ctx); err != nil {
+		return fmt.Errorf("%w\n\nThe control plane still runs. To look at it: export KUBECONFIG=%s/kubeconfig. To stop it: %s", err, c.Dir(), c.DownCommand())
+	}
+	g.screen.say("The control plane still runs, with the Rollout in it. To look at it: export KUBECONFIG=%s/kubeconfig. To stop it: %s", c.Dir(), c.DownCommand())
+	return nil
+}
