@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 	"k8s.io/klog/v2"
 )
 
@@ -32,6 +33,8 @@ const (
 // socket in a folder that only our user may enter, and there is no listener for peers.
 type EmbeddedEtcd struct {
 	etcd      *embed.Etcd
+	failed    <-chan error
+	level     zap.AtomicLevel
 	lock      *dirLock
 	socket    string
 	socketDir string
@@ -50,7 +53,8 @@ func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, er
 	if err := makePrivateDir(dataDir); err != nil {
 		return nil, err
 	}
-	e := &EmbeddedEtcd{}
+	// What etcd warns of while it starts is its own configuration, which is meant as it is.
+	e := &EmbeddedEtcd{level: zap.NewAtomicLevelAt(zap.ErrorLevel)}
 	defer func() {
 		if err != nil {
 			e.Close()
@@ -62,12 +66,16 @@ func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, er
 	if err := e.placeSocket(dataDir); err != nil {
 		return nil, err
 	}
-	if e.etcd, err = embed.StartEtcd(etcdConfig(filepath.Join(dataDir, "etcd"), e.socket)); err != nil {
+	config := etcdConfig(filepath.Join(dataDir, "etcd"), e.socket)
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newEtcdLog(e.level))
+	if e.etcd, err = embed.StartEtcd(config); err != nil {
 		return nil, fmt.Errorf("starting etcd in %s: %w", dataDir, err)
 	}
+	e.failed = e.etcd.Err()
 	if err := e.waitReady(ctx); err != nil {
 		return nil, err
 	}
+	e.level.SetLevel(zap.WarnLevel)
 	var background context.Context
 	background, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 	e.defragged = make(chan struct{})
@@ -126,7 +134,6 @@ func etcdConfig(dir, socket string) *embed.Config {
 	cfg.EnableGRPCGateway = false
 	cfg.QuotaBackendBytes = etcdQuotaBytes
 	cfg.WatchProgressNotifyInterval = etcdProgressInterval
-	cfg.LogLevel = "warn"
 	return cfg
 }
 
@@ -138,7 +145,7 @@ func (e *EmbeddedEtcd) waitReady(ctx context.Context) error {
 		return nil
 	case <-e.etcd.Server.StopNotify():
 		return errors.New("starting etcd: it stopped by itself; its log says why")
-	case err := <-e.etcd.Err():
+	case err := <-e.failed:
 		return fmt.Errorf("starting etcd: %w", err)
 	case <-ctx.Done():
 		return fmt.Errorf("starting etcd: %w", context.Cause(ctx))
@@ -151,7 +158,7 @@ func (e *EmbeddedEtcd) Endpoints() []string {
 }
 
 // Err yields an error when etcd cannot go on; the process has to end then. It is closed by Close.
-func (e *EmbeddedEtcd) Err() <-chan error { return e.etcd.Err() }
+func (e *EmbeddedEtcd) Err() <-chan error { return e.failed }
 
 // Close stops etcd and releases the data directory. It is to be called after the API server has
 // returned: open watches would delay it by seconds. It may be called more than once.
@@ -162,7 +169,10 @@ func (e *EmbeddedEtcd) Close() {
 		e.stop = nil
 	}
 	if e.etcd != nil {
+		// It calls every listener that is closed an error.
+		e.level.SetLevel(zap.DPanicLevel)
 		e.etcd.Close()
+		e.etcd = nil
 	}
 	if e.socketDir != "" {
 		if err := os.RemoveAll(e.socketDir); err != nil {
