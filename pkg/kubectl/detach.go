@@ -9,8 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"sluice.dev/sluice/pkg/apis/rollouts"
 )
 
 type detachOptions struct {
@@ -83,7 +81,7 @@ The command returns when no ReplicaSet refers to a Rollout any more. Without
 func (p *plugin) detach(ctx context.Context, c *cluster, scope detachScope, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	d := &detachment{cluster: c, scope: scope, grace: orphanGrace, interval: detachInterval}
+	d := &detachment{cluster: c, scope: scope, grace: orphanGrace, interval: p.detachInterval}
 	err := p.runDetachment(ctx, d)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("not done after %s: %d ReplicaSets still refer to Rollouts; run it again, or with a longer --timeout", timeout, len(d.owned))
@@ -158,5 +156,5 @@ func (p *plugin) warnOfOthers(ctx context.Context, d *detachment) {
 	if err := others.collect(ctx); err != nil || len(others.owned) == 0 {
 		return
 	}
-	fmt.Fprintf(p.ErrOut, "%d ReplicaSets in other namespaces belong to Rollouts. Before uninstalling %s, run 'kubectl sluice detach --all --all-namespaces'.\n", len(others.owned), rollouts.GroupName)
+	fmt.Fprintf(p.ErrOut, "%d ReplicaSets in other namespaces belong to Rollouts. Before uninstalling Sluice, run 'kubectl sluice detach --all --all-namespaces'.\n", len(others.owned))
 }

@@ -3,6 +3,7 @@ package kubectl
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,12 +20,8 @@ import (
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
-const (
-	// orphanGrace is how long the garbage collector is given to take owner references off.
-	orphanGrace = 10 * time.Second
-	// detachInterval is the time between two looks at what is left.
-	detachInterval = 500 * time.Millisecond
-)
+// orphanGrace is how long the garbage collector is given to take owner references off.
+const orphanGrace = 10 * time.Second
 
 // detachScope is what is to be detached.
 type detachScope struct {
@@ -71,7 +68,10 @@ func (d *detachment) rollouts(ctx context.Context) ([]*v1alpha1.Rollout, error) 
 	if err != nil {
 		return nil, err
 	}
-	return pointers(all.Items), nil
+	// The name is held against each once more: what is not meant must not be deleted.
+	return slices.DeleteFunc(pointers(all.Items), func(r *v1alpha1.Rollout) bool {
+		return d.scope.name != "" && r.Name != d.scope.name
+	}), nil
 }
 
 // orphan deletes a Rollout in such a way that its ReplicaSets are kept.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -35,6 +36,8 @@ const (
 type plugin struct {
 	genericiooptions.IOStreams
 	connect func() (*cluster, error)
+	// detachInterval is the time between two looks at what is left to detach.
+	detachInterval time.Duration
 	// usage is true until the arguments of the command have been accepted.
 	usage bool
 }
@@ -47,7 +50,11 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 	context.AfterFunc(ctx, stop)
 
 	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams)
-	p := &plugin{IOStreams: streams, connect: func() (*cluster, error) { return connect(flags) }}
+	p := &plugin{
+		IOStreams:      streams,
+		connect:        func() (*cluster, error) { return connect(flags) },
+		detachInterval: 500 * time.Millisecond,
+	}
 	rest := slices.Clone(args[1:])
 	if strings.TrimSuffix(filepath.Base(args[0]), ".exe") == completerName {
 		rest = slices.Insert(rest, 0, cobra.ShellCompRequestCmd)

@@ -93,19 +93,16 @@ func (f *Feed) Start(ctx context.Context) error {
 		}
 		go informer.RunWithContext(ctx)
 	}
-	synced := make(chan struct{})
-	go func() {
-		defer close(synced)
-		for _, informer := range f.informers {
-			cache.WaitForCacheSync(ctx.Done(), informer.HasSynced)
+	for _, informer := range f.informers {
+		select {
+		case err := <-f.failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-informer.HasSyncedChecker().Done():
 		}
-	}()
-	select {
-	case err := <-f.failed:
-		return err
-	case <-synced:
-		return ctx.Err()
 	}
+	return nil
 }
 
 // Changed receives once after one or many changes.

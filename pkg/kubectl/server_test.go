@@ -1,0 +1,163 @@
+package kubectl
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// serve answers every request in the same way and counts them.
+func serve(t *testing.T, code int, header http.Header, body string) (url string, requests *int) {
+	t.Helper()
+	requests = new(int)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		*requests++
+		for key, values := range header {
+			w.Header()[key] = values
+		}
+		w.WriteHeader(code)
+		fmt.Fprint(w, body)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, requests
+}
+
+// process runs the plugin as a process would, with an empty kubeconfig.
+func process(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("HOME", t.TempDir())
+	streams, _, o, e := genericiooptions.NewTestIOStreams()
+	code = Main(args, streams)
+	return code, o.String(), e.String()
+}
+
+func TestAnswersOfServers(t *testing.T) {
+	asJSON := http.Header{"Content-Type": {"application/json"}}
+	tests := []struct {
+		rule   string
+		code   int
+		header http.Header
+		body   string
+		errOut string
+	}{
+		{
+			"a refusal of a verb", 409, asJSON,
+			`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Conflict","code":409,"message":"cannot promote rollout \"demo\": no update is in flight",
+			  "details":{"group":"sluice.dev","kind":"rollouts","name":"demo","causes":[{"reason":"NothingInFlight","message":"no update is in flight"}]}}`,
+			"Error from server (Conflict): cannot promote rollout \"demo\": no update is in flight\n  cause: NothingInFlight\n",
+		},
+		{
+			"nobody serves the group", 404, nil, "404 page not found",
+			"error: this cluster does not serve rollouts.sluice.dev\nIs Sluice installed? 'kubectl get apiservice v1alpha1.sluice.dev' tells.\n",
+		},
+		{
+			"the server of Sluice is down", 503, nil, "service unavailable",
+			"Error from server (ServiceUnavailable): the server is currently unable to handle the request (post rollouts.sluice.dev demo)\n" +
+				"'kubectl describe apiservice v1alpha1.sluice.dev' tells whether the server of Sluice is there.\n",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.rule, func(t *testing.T) {
+			url, _ := serve(t, test.code, test.header, test.body)
+			code, out, errOut := process(t, "kubectl-sluice", "promote", "demo", "--server", url)
+			if code != 1 || out != "" || errOut != test.errOut {
+				t.Errorf("exit code %d, %q, on stderr\n%s\nwant\n%s", code, out, errOut, test.errOut)
+			}
+		})
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	server := httptest.NewServer(nil)
+	server.Close()
+	code, _, errOut := process(t, "kubectl-sluice", "abort", "demo", "--server", server.URL)
+	if code != 1 || !strings.HasPrefix(errOut, "Unable to connect to the server: ") {
+		t.Errorf("exit code %d, %s", code, errOut)
+	}
+}
+
+func TestDetachDoesNotWaitForAServerThatAsksForPatience(t *testing.T) {
+	url, requests := serve(t, 503, http.Header{"Retry-After": {"1"}}, "later")
+	code, _, errOut := process(t, "kubectl-sluice", "detach", "--all", "--timeout", "100ms", "--server", url)
+	if code != 1 || !strings.HasPrefix(errOut, "The server of Sluice does not answer") || *requests < 2 {
+		t.Errorf("exit code %d after %d requests: %s", code, *requests, errOut)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	mux := http.NewServeMux()
+	reply := func(path, body string) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, body)
+		})
+	}
+	reply("/version", `{"gitVersion":"v1.37.2"}`)
+	reply("/api", `{"kind":"APIVersions","versions":["v1"]}`)
+	reply("/apis", `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"sluice.dev","versions":[{"groupVersion":"sluice.dev/v1alpha1","version":"v1alpha1"}]}]}`)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	code, out, errOut := process(t, "kubectl-sluice", "version", "--server", server.URL)
+	if code != 0 || !strings.HasSuffix(out, "\nServer API:  sluice.dev/v1alpha1\nKubernetes:  v1.37.2\n") || !strings.HasPrefix(out, "Client:      v") {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
+}
+
+func TestVersionWithoutSluice(t *testing.T) {
+	mux := http.NewServeMux()
+	for path, body := range map[string]string{"/version": `{"gitVersion":"v1.37.2"}`, "/api": `{"versions":["v1"]}`, "/apis": `{"groups":[]}`} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
+	}
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	code, out, errOut := process(t, "kubectl-sluice", "version", "--server", server.URL)
+	if code != 1 || !strings.HasSuffix(out, "Kubernetes:  v1.37.2\n") || !strings.Contains(errOut, "is Sluice installed?") {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	tests := []struct {
+		rule, line, want string
+	}{
+		{"names of Rollouts", "__complete promote ", "api\ndemo\n:4"},
+		{"nothing after the name", "__complete promote demo ", ":4"},
+		{"containers after the name", "__complete set image demo ", "prepare=\napp=\nproxy=\n:6"},
+		{"a flag that takes a name", "__complete list rollouts --name ", "api\ndemo\n:4"},
+		{"subcommands", "__complete re", "retry\tStart an aborted update again\n:4"},
+	}
+	for _, test := range tests {
+		t.Run(test.rule, func(t *testing.T) {
+			api := demo()
+			api.Name = "api"
+			b := newBench(demo(), api)
+			args := strings.Split(test.line, " ")
+			if code := b.run(t.Context(), genericclioptions.NewConfigFlags(false), args); code != 0 || strings.TrimSpace(b.out.String()) != test.want {
+				t.Errorf("exit code %d, offered %q, want %q", code, b.out, test.want)
+			}
+		})
+	}
+}
+
+func TestKubectlCompletesThroughALink(t *testing.T) {
+	code, out, _ := process(t, filepath.Join("bin", "kubectl_complete-sluice"), "abo")
+	if code != 0 || !strings.HasPrefix(out, "abort\t") {
+		t.Errorf("exit code %d, offered %q", code, out)
+	}
+}
+
+func TestCompletionScriptsAreForTheBinary(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		code, out, errOut := process(t, "kubectl-sluice", "completion", shell)
+		if code != 0 || !strings.Contains(out, "kubectl-sluice") {
+			t.Errorf("%s: exit code %d: %s", shell, code, errOut)
+		}
+	}
+}
