@@ -89,16 +89,21 @@ func (d *detachment) orphan(ctx context.Context, r *v1alpha1.Rollout) error {
 
 // collect looks for all ReplicaSets in scope that refer to a Rollout, whatever their labels.
 func (d *detachment) collect(ctx context.Context) error {
-	d.owned = nil
+	var owned []*appsv1.ReplicaSet
 	list := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return d.kube.AppsV1().ReplicaSets(d.scope.namespace).List(ctx, options)
 	})
-	return list.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+	err := list.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
 		if rs := object.(*appsv1.ReplicaSet); d.reference(rs) != nil {
-			d.owned = append(d.owned, rs)
+			owned = append(owned, rs)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	d.owned = owned
+	return nil
 }
 
 // reference is the owner reference to a Rollout in scope that a ReplicaSet has; nil if it has none.
