@@ -16,7 +16,6 @@ func Decide(s Snapshot) Decision {
 		return Decision{} // Its pods are for the garbage collector now.
 	}
 	d := newDecider(s)
-	d.count()
 	switch {
 	case d.newerThanStore() != nil:
 		d.hold()
@@ -24,6 +23,7 @@ func Decide(s Snapshot) Decision {
 		d.adopt()
 	default:
 		d.findCurrent()
+		d.count()
 		d.takeStep()
 		d.complete()
 		d.judgeDeadline()

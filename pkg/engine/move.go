@@ -53,6 +53,7 @@ type pool struct {
 	ready     int32 // status.readyReplicas, of those that size keeps
 	available int32 // status.availableReplicas, of those that size keeps
 	observed  bool  // status speaks of the present size
+	outdated  bool  // what status calls available may not be, by the present minReadySeconds
 }
 
 // poolOf reads a ReplicaSet; nil is the zero pool. More available pods than its size count as its size:
@@ -78,10 +79,9 @@ func (p pool) occupies() int32 {
 	return max(p.size, p.pods)
 }
 
-// reliable is how many available pods may be relied on when something else is taken away. A status from
-// before the last change of size promises nothing.
-func (p pool) reliable() int32 {
-	if !p.observed {
+// holds is how many available pods may be relied on when something else is taken away.
+func (p pool) holds() int32 {
+	if p.outdated {
 		return 0
 	}
 	return p.available
@@ -135,32 +135,33 @@ func (b board) olderSize() int32 {
 	return sum(b.older, func(p pool) int32 { return p.size })
 }
 
-// settled is true if every ReplicaSet has taken up its last change of size.
-func (b board) settled() bool {
-	settled := b.canary.observed && b.stable.observed
+// observed is true if every ReplicaSet has taken up its last change of size.
+func (b board) observed() bool {
+	observed := b.canary.observed && b.stable.observed
 	for _, o := range b.older {
-		settled = settled && o.observed && o.pods <= o.size
+		observed = observed && o.observed
 	}
-	return settled
+	return observed
 }
 
 // room is how many pods may be added now.
 func (b board) room() int32 {
-	room := b.maxTotal() - b.canary.occupies() - b.stable.occupies() - b.leaving
-	for _, o := range b.older {
-		room -= o.occupies()
-	}
-	return room
+	room := b.maxTotal() - b.canary.occupies() - b.stable.occupies() - b.leaving - sum(b.older, pool.occupies)
+	return max(room, 0)
 }
 
 // move is the next sizes: as far towards the goal as the bounds allow with the pods that are available
-// now. Every change of it is within the bounds alone, so that it does not matter which are written.
+// now. Every change of it is within the bounds alone, so that it does not matter which are written. No
+// move is made before all of the last one was taken up: until then nobody knows how many pods there are.
 func (b board) move() (next split, older []int32) {
-	older, stuck := b.drainOlder()
 	next = split{canary: b.canary.size, stable: b.stable.size}
+	if !b.observed() {
+		return next, sizes(b.older)
+	}
+	older, stuck := b.drainOlder()
 
 	// 2.5.3-4: raise stable first, then canary, as room allows.
-	room := max(b.room(), 0)
+	room := b.room()
 	if b.stable.size < b.goal.stable {
 		raise := min(room, b.goal.stable-b.stable.size)
 		next.stable += raise
@@ -172,7 +173,7 @@ func (b board) move() (next split, older []int32) {
 
 	// 2.5.5: older ReplicaSets go first, unless they cannot: then what is unavailable makes way, since
 	// otherwise neither would ever move.
-	if b.olderSize() > 0 && !(stuck && b.settled() && next == split{b.canary.size, b.stable.size}) {
+	if b.olderSize() > 0 && !(stuck && next == split{b.canary.size, b.stable.size}) {
 		return next, older
 	}
 	return b.shrink(next), older
@@ -181,16 +182,15 @@ func (b board) move() (next split, older []int32) {
 // shrink takes pods from the side that is above its goal (2.5.6-10).
 func (b board) shrink(next split) split {
 	// Only the side being grown must be available; of the side being drained unavailable pods go first.
-	// A status from before the last change of size says nothing of what can be relied on.
-	spare := sum(b.older, pool.reliable) - b.minAvailable()
+	spare := sum(b.older, pool.holds) - b.minAvailable()
 	if b.goal.canary >= b.canary.size {
-		if excess := b.canary.available + b.stable.drainable() + spare; excess > 0 && b.canary.observed {
+		if excess := b.canary.holds() + b.stable.drainable() + spare; excess > 0 {
 			next.stable = shrinkTo(next.stable, b.goal.stable, excess)
 			next.stable, next.canary = b.trim(b.stable, b.canary, next.stable, next.canary)
 		}
 		return next
 	}
-	if excess := b.canary.drainable() + b.stable.available + spare; excess > 0 && b.stable.observed {
+	if excess := b.canary.drainable() + b.stable.holds() + spare; excess > 0 {
 		next.canary = shrinkTo(next.canary, b.goal.canary, excess)
 		next.canary, next.stable = b.trim(b.canary, b.stable, next.canary, next.stable)
 	}
@@ -212,7 +212,7 @@ func (b board) trim(drain, grow pool, drainSize, growSize int32) (int32, int32) 
 	if excess <= 0 {
 		return drainSize, growSize
 	}
-	floor := b.minAvailable() - sum(b.older, pool.reliable)
+	floor := b.minAvailable() - sum(b.older, pool.holds)
 	cut := min(excess, growSize)
 	if drain.keeps(drainSize)+grow.keeps(growSize-cut) < floor {
 		cut -= min(cut, grow.available-grow.keeps(growSize-cut))
@@ -229,13 +229,11 @@ func (b board) trim(drain, grow pool, drainSize, growSize int32) (int32, int32) 
 // is true if none can be drained further for now.
 func (b board) drainOlder() (sizes []int32, stuck bool) {
 	sizes = make([]int32, len(b.older))
-	budget := b.canary.reliable() + b.stable.reliable() - b.minAvailable()
+	budget := b.canary.holds() + b.stable.holds() - b.minAvailable()
 	stuck = true
 	for i, o := range b.older {
 		sizes[i] = min(o.size, o.free())
-		if o.observed {
-			budget += o.keeps(sizes[i])
-		}
+		budget += o.keeps(sizes[i])
 	}
 	for i, o := range b.older {
 		take := min(sizes[i], max(budget, 0))

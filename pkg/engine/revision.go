@@ -83,7 +83,8 @@ func Edited(old, new *rollouts.Rollout, res *Resolution) *rollouts.Rollout {
 	retemplated := res != nil && res.Hash != st.CurrentPodHash
 	restepped := !apiequality.Semantic.DeepEqual(steps(old), steps(new))
 	if retemplated {
-		st.CurrentPodHash, st.Revision = res.Hash, res.Revision
+		// The resolution may be older than this write, which then still is the newest revision.
+		st.CurrentPodHash, st.Revision = res.Hash, max(res.Revision, st.Revision+1)
 		st.Abort, st.AbortedAt = false, nil
 	}
 	if retemplated || restepped {

@@ -89,6 +89,7 @@ func (d *decider) hold() {
 	message := "ReplicaSet " + rs.Name + " carries a higher revision than the Rollout, whose stored copy is too old: nothing is scaled, created or deleted. Restore the newest copy of the store"
 	setCondition(&r.Status, rollouts.RolloutHeld, corev1.ConditionTrue, reasonNewerRevision, message, d.now)
 	r.Status.ObservedGeneration = r.Generation
+	d.count()
 	setPhase(r)
 	setStanding(&r.Status, d.now)
 }
@@ -159,14 +160,16 @@ func (d *decider) complete() {
 // settledAt is true if the pods of both sides stand at a split (2.4): those of the current revision
 // available, those of the stable one created, and none older available.
 func (d *decider) settledAt(at split) bool {
-	c, s := poolOf(d.current), poolOf(d.stable)
-	if d.current == nil || !c.observed || c.size != at.canary || c.available < at.canary {
+	c, s := d.poolNow(d.current), d.poolNow(d.stable)
+	if d.current == nil || !c.observed || c.outdated || c.size != at.canary || c.available < at.canary {
 		return false
 	}
 	if d.stable != nil && (!s.observed || s.size != at.stable || s.pods != at.stable) {
 		return false
 	}
-	return sum(d.olderPools(), func(p pool) int32 { return p.available }) == 0
+	return !slices.ContainsFunc(d.older, func(rs *appsv1.ReplicaSet) bool {
+		return rs.Status.AvailableReplicas > 0 || !poolOf(rs).observed
+	})
 }
 
 // cleanUp deletes old ReplicaSets without pods beyond the history limit, oldest first.

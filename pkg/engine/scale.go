@@ -72,12 +72,24 @@ func (d *decider) board() board {
 	surge, unavailable := fenceposts(d.rollout)
 	b := board{
 		n: replicas(d.rollout), surge: surge, unavailable: unavailable, goal: d.target(),
-		canary: poolOf(d.current), stable: poolOf(d.stable), older: d.olderPools(),
+		canary: d.poolNow(d.current), stable: d.poolNow(d.stable), older: d.olderPools(),
 	}
 	for _, rs := range d.leaving {
-		b.leaving += rs.Status.Replicas
+		if p := poolOf(rs); p.observed {
+			b.leaving += p.pods
+		} else {
+			b.leaving += p.occupies()
+		}
 	}
 	return b
+}
+
+// poolNow is the pool of the current or the stable ReplicaSet. Until it has taken up a change of
+// spec.minReadySeconds, what it calls available may not be.
+func (d *decider) poolNow(rs *appsv1.ReplicaSet) pool {
+	p := poolOf(rs)
+	p.outdated = rs != nil && rs.Spec.MinReadySeconds != d.rollout.Spec.MinReadySeconds
+	return p
 }
 
 func (d *decider) olderPools() []pool {

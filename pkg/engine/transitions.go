@@ -62,23 +62,23 @@ func mayPromote(r *rollouts.Rollout, full bool) error {
 	st := &r.Status
 	switch {
 	case !observed(r):
-		return notObserved("promote")
+		return notObserved()
 	case r.Spec.Paused:
-		return refuse(ReasonManuallyPaused, "cannot promote: spec.paused is set; unset it first")
+		return refuse(ReasonManuallyPaused, "spec.paused is set; unset it first")
 	case st.StableRS == "":
-		return refuse(ReasonNothingInFlight, "cannot promote: a first deployment takes no steps, revision %d goes to 100 %% by itself", st.Revision)
+		return refuse(ReasonNothingInFlight, "a first deployment takes no steps, revision %d goes to 100 %% by itself", st.Revision)
 	case !updateInFlight(r):
-		return refuse(ReasonNothingInFlight, "cannot promote: no update is in flight, revision %d is the stable one", st.Revision)
+		return refuse(ReasonNothingInFlight, "no update is in flight, revision %d is the stable one", st.Revision)
 	case st.PromoteFull:
-		return refuse(ReasonAlreadyPromotingFull, "cannot promote: the update to revision %d skips all its remaining steps already", st.Revision)
+		return refuse(ReasonAlreadyPromotingFull, "the update to revision %d skips all its remaining steps already", st.Revision)
 	case full:
 		return nil
 	case st.Abort:
-		return refuse(ReasonAborted, "cannot promote: the update to revision %d was aborted; retry it, or promote it in full", st.Revision)
+		return refuse(ReasonAborted, "the update to revision %d was aborted; retry it, or promote it in full", st.Revision)
 	case len(steps(r)) == 0:
-		return refuse(ReasonNothingInFlight, "cannot promote: the strategy has no steps, the update to revision %d goes on by itself", st.Revision)
+		return refuse(ReasonNothingInFlight, "the strategy has no steps, the update to revision %d goes on by itself", st.Revision)
 	case stepsDone(r):
-		return refuse(ReasonNothingInFlight, "cannot promote: all %d steps are done, the pods of revision %d are still being moved", len(steps(r)), st.Revision)
+		return refuse(ReasonNothingInFlight, "all %d steps are done, the pods of revision %d are still being moved", len(steps(r)), st.Revision)
 	default:
 		return nil
 	}
@@ -90,11 +90,11 @@ func Abort(r *rollouts.Rollout, now time.Time) (*rollouts.Rollout, error) {
 	st := &r.Status
 	switch {
 	case st.StableRS == "":
-		return nil, refuse(ReasonNoStable, "cannot abort: no revision has been fully available yet, so there is none to go back to; change spec.template instead")
+		return nil, refuse(ReasonNoStable, "no revision has been fully available yet, so there is none to go back to; change spec.template instead")
 	case !updateInFlight(r):
-		return nil, refuse(ReasonNothingInFlight, "cannot abort: no update is in flight, revision %d is the stable one", st.Revision)
+		return nil, refuse(ReasonNothingInFlight, "no update is in flight, revision %d is the stable one", st.Revision)
 	case st.Abort:
-		return nil, refuse(ReasonAlreadyAborted, "cannot abort: the update to revision %d was aborted already", st.Revision)
+		return nil, refuse(ReasonAlreadyAborted, "the update to revision %d was aborted already", st.Revision)
 	}
 	out := r.DeepCopy()
 	abortUpdate(out, now, abortedUpdateTo(st))
@@ -117,9 +117,9 @@ func abortUpdate(r *rollouts.Rollout, now time.Time, message string) {
 func Retry(r *rollouts.Rollout, now time.Time) (*rollouts.Rollout, error) {
 	switch {
 	case !observed(r):
-		return nil, notObserved("retry")
+		return nil, notObserved()
 	case !r.Status.Abort:
-		return nil, refuse(ReasonNotAborted, "cannot retry: the update to revision %d was not aborted", r.Status.Revision)
+		return nil, refuse(ReasonNotAborted, "the update to revision %d was not aborted", r.Status.Revision)
 	}
 	out := r.DeepCopy()
 	st := &out.Status
@@ -144,10 +144,10 @@ func observed(r *rollouts.Rollout) bool {
 	return r.Status.ObservedGeneration >= r.Generation
 }
 
-func notObserved(verb string) *Refusal {
+func notObserved() *Refusal {
 	return &Refusal{
 		Reason:     ReasonNotObserved,
-		Message:    fmt.Sprintf("cannot %s: the last change of the spec is not observed yet; try again", verb),
+		Message:    "the last change of the spec is not observed yet: try again",
 		RetryAfter: observeDelay,
 	}
 }

@@ -1,0 +1,387 @@
+package engine_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/engine"
+)
+
+// The nine invariants of the design, each over random Rollouts, faults and verbs on the simulated cluster.
+// Run more with -rapid.checks; repeat a failure with the -rapid.seed that it prints.
+
+// TestInvariant1NeverBelowMinAvailableNorAboveSurge: no act of ours takes available pods below replicas −
+// maxUnavailable, nor raises pods above replicas + maxSurge. Judged by what becomes of the pods in truth.
+func TestInvariant1NeverBelowMinAvailableNorAboveSurge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.OnWrite = m.checkBounds
+		m.run(false)
+		m.settle()
+	})
+}
+
+func (m *machine) checkBounds(before, after *appsv1.ReplicaSet) {
+	n, surge, unavailable := bounds(m.Rollout)
+	var pods, available int32
+	for _, rs := range m.owned() {
+		pods += int32(len(m.PodsOf(rs)))
+		if rs.DeletionTimestamp == nil {
+			pods += max(0, *rs.Spec.Replicas-int32(len(m.PodsOf(rs))))
+			available += m.Remaining(rs)
+		}
+	}
+	if after == nil {
+		if len(m.PodsOf(before)) > 0 || *before.Spec.Replicas > 0 {
+			m.fail("deleted ReplicaSet %s, which has pods", before.Name)
+		}
+		return
+	}
+	var was, wasAvailable int32
+	if before != nil {
+		same := before.DeepCopy()
+		same.Spec.MinReadySeconds = after.Spec.MinReadySeconds
+		was, wasAvailable = *before.Spec.Replicas, m.Remaining(same)
+	}
+	if now := *after.Spec.Replicas; now > was && pods > n+surge {
+		m.fail("raised %s from %d to %d, so that %d pods exist: more than replicas %d + maxSurge %d", after.Name, was, now, pods, n, surge)
+	}
+	if now := m.Remaining(after); now < wasAvailable && available < n-unavailable {
+		m.fail("cut %s from %d to %d, so that %d pods are available: fewer than replicas %d - maxUnavailable %d", after.Name, was, *after.Spec.Replicas, available, n, unavailable)
+	}
+}
+
+// bounds resolves maxSurge and maxUnavailable, independently of the engine.
+func bounds(r *rollouts.Rollout) (n, surge, unavailable int32) {
+	n = *r.Spec.Replicas
+	scaled := func(v *intstr.IntOrString, up bool) int32 {
+		i, err := intstr.GetScaledValueFromIntOrPercent(v, int(n), up)
+		if err != nil {
+			panic(err)
+		}
+		return int32(i)
+	}
+	surge, unavailable = scaled(r.Spec.Strategy.Canary.MaxSurge, true), scaled(r.Spec.Strategy.Canary.MaxUnavailable, false)
+	if surge == 0 && unavailable == 0 {
+		unavailable = 1
+	}
+	return n, surge, min(unavailable, n)
+}
+
+// TestInvariant2StepsRiseByOneWhenTheirConditionHolds: the step index rises by one at a time, and only when
+// the step's own condition holds or by a promote.
+func TestInvariant2StepsRiseByOneWhenTheirConditionHolds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.decided = func(s engine.Snapshot, d engine.Decision) {
+			if d.Status != nil {
+				m.checkStep(s, d.Status)
+			}
+		}
+		m.run(true)
+	})
+}
+
+func (m *machine) checkStep(s engine.Snapshot, now *rollouts.RolloutStatus) {
+	r, was := s.Rollout, &s.Rollout.Status
+	list := r.Spec.Strategy.Canary.Steps
+	from, to := ptr.Deref(was.CurrentStepIndex, 0), ptr.Deref(now.CurrentStepIndex, 0)
+	switch {
+	case from == to:
+	case now.Abort && !was.Abort && to == 0: // the progress deadline
+	case now.CurrentPodHash != was.CurrentPodHash && now.CurrentPodHash == now.StableRS && int(to) == len(list): // a rollback found late
+	case to != from+1:
+		m.fail("the step index went from %d to %d", from, to)
+	case was.Abort || was.PromoteFull || r.Spec.Paused || was.StableRS == "" || was.StableRS == was.CurrentPodHash:
+		m.fail("step %d was taken though no step may be: %+v", from, *was)
+	case list[from].Pause != nil:
+		m.checkPauseOver(s, list[from].Pause)
+	default:
+		m.checkWeightReached(s, *list[from].SetWeight)
+	}
+}
+
+func (m *machine) checkPauseOver(s engine.Snapshot, p *rollouts.RolloutPause) {
+	if p.Duration == nil {
+		m.fail("a pause without end ended by itself")
+	}
+	length, _ := engine.PauseDuration(p.Duration)
+	if length == 0 {
+		return
+	}
+	began := s.Rollout.Status.PauseConditions
+	if len(began) == 0 || s.Now.Sub(began[0].StartTime.Time) < length {
+		m.fail("a pause of %s ended early: %v", length, began)
+	}
+}
+
+// checkWeightReached holds the pods against a weight, by the share itself and not by the rules of rounding:
+// no split of these pods may be nearer.
+func (m *machine) checkWeightReached(s engine.Snapshot, weight int32) {
+	n, surge, _ := bounds(s.Rollout)
+	var canary, total int32
+	stable := false
+	for _, rs := range s.ReplicaSets {
+		if owner := metav1.GetControllerOf(rs); owner == nil || owner.UID != s.Rollout.UID || rs.DeletionTimestamp != nil {
+			continue
+		}
+		switch rs.Labels[rollouts.PodTemplateHashLabel] {
+		case s.Rollout.Status.CurrentPodHash:
+			canary = rs.Status.AvailableReplicas
+			total += *rs.Spec.Replicas
+			if canary < *rs.Spec.Replicas {
+				m.fail("a weight counts as reached with %d of %d canary pods available", canary, *rs.Spec.Replicas)
+			}
+		case s.Rollout.Status.StableRS:
+			total += rs.Status.Replicas
+			stable = true
+		default:
+			if rs.Status.AvailableReplicas > 0 {
+				m.fail("a weight counts as reached with older pods available")
+			}
+		}
+	}
+	if stable && (total < n || total > n+1 || total > n+surge) {
+		m.fail("a weight counts as reached with %d pods of %d", total, n)
+	}
+	if stable && n > 0 && abs(100*canary-weight*total) >= 100*total/min(total, n)+100 {
+		m.fail("weight %d counts as reached with %d of %d pods", weight, canary, total)
+	}
+}
+
+func abs(i int32) int32 { return max(i, -i) }
+
+// TestInvariant3PromoteMovesOneStep: a promote moves at most one step, unless full.
+func TestInvariant3PromoteMovesOneStep(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.asked = func(verb string, before, after *rollouts.Rollout) {
+			from, to := before.Status.CurrentStepIndex, after.Status.CurrentStepIndex
+			switch {
+			case verb == "promote" && *to != *from+1:
+				m.fail("promote moved from step %d to %d", *from, *to)
+			case verb == "full" && !after.Status.PromoteFull:
+				m.fail("promote with full does not promote in full")
+			case !apiequality.Semantic.DeepEqual(before.Spec, after.Spec) || before.Generation != after.Generation:
+				m.fail("%s changed the spec", verb)
+			}
+		}
+		m.run(true)
+		// Two promotes at once: the second acts on what the first left, so that each is one step.
+		before := ptr.Deref(m.Rollout.Status.CurrentStepIndex, 0)
+		promotes := int32(0)
+		for range 2 {
+			if m.verb("promote") {
+				promotes++
+			}
+		}
+		if got := ptr.Deref(m.Rollout.Status.CurrentStepIndex, 0); got != before+promotes {
+			m.fail("%d promotes moved from step %d to %d", promotes, before, got)
+		}
+	})
+}
+
+// TestInvariant4AbortEndsAtStable: abort, from any state in which a stable ReplicaSet exists, ends at 100 %
+// stable without restarting one stable pod.
+func TestInvariant4AbortEndsAtStable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.run(true)
+		m.calm()
+		if !m.inFlight() || m.brokenStable() || m.heldBack() || !m.Rollout.Status.Abort && !m.verb("abort") {
+			return
+		}
+		hash, n := m.Rollout.Status.StableRS, *m.Rollout.Spec.Replicas
+		had := m.serials(hash)
+		m.settle()
+		has := m.serials(hash)
+		if got := m.Available(m.Find(hash)); got != n {
+			m.fail("%d stable pods are available after an abort, want %d", got, n)
+		}
+		for _, rs := range m.owned() {
+			if rs.UID != m.Find(hash).UID && len(m.PodsOf(rs)) > 0 {
+				m.fail("%s still has pods after an abort", rs.Name)
+			}
+		}
+		lost := slices.DeleteFunc(slices.Clone(had), func(serial int) bool { return slices.Contains(has, serial) })
+		if len(lost) > max(0, len(had)-int(n)) {
+			m.fail("stable pods %v were taken by an abort", lost)
+		}
+	})
+}
+
+// serials tell the pods of a revision apart.
+func (m *machine) serials(hash string) []int {
+	var serials []int
+	for _, p := range m.PodsOf(m.Find(hash)) {
+		serials = append(serials, p.Serial)
+	}
+	return serials
+}
+
+// brokenStable is true if the stable revision never works: it became stable at 0 replicas.
+func (m *machine) brokenStable() bool {
+	_, works := m.Pods(&m.Find(m.Rollout.Status.StableRS).Spec.Template)
+	return !works
+}
+
+// heldBack is true if orphans of a higher revision are still to be counted in, before anything is done.
+func (m *machine) heldBack() bool {
+	return slices.ContainsFunc(m.ReplicaSets(), func(rs *appsv1.ReplicaSet) bool { return metav1.GetControllerOf(rs) == nil })
+}
+
+// TestInvariant5BackToStableIsARollback: going back to the stable template, while its ReplicaSet exists,
+// creates no ReplicaSet and skips steps and pauses.
+func TestInvariant5BackToStableIsARollback(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.run(true)
+		m.calm()
+		if !m.inFlight() || m.brokenStable() || m.heldBack() {
+			return
+		}
+		stable := m.Find(m.Rollout.Status.StableRS)
+		template := stable.Spec.Template.DeepCopy()
+		delete(template.Labels, rollouts.PodTemplateHashLabel)
+		m.Edit("back to stable", func(spec *rollouts.RolloutSpec) { spec.Template, spec.Paused = *template, false })
+		if st := m.Rollout.Status; st.CurrentPodHash != st.StableRS {
+			return // Another ReplicaSet, newer than the stable one, runs the same template.
+		}
+		m.OnWrite = func(before, after *appsv1.ReplicaSet) {
+			if before == nil {
+				m.fail("a rollback created %s", after.Name)
+			}
+		}
+		m.decided = func(_ engine.Snapshot, d engine.Decision) {
+			if d.Status != nil && (len(d.Status.PauseConditions) > 0 || int(ptr.Deref(d.Status.CurrentStepIndex, 0)) != len(m.Rollout.Spec.Strategy.Canary.Steps)) {
+				m.fail("a rollback takes steps")
+			}
+		}
+		m.reconcile()
+		m.settle()
+		if m.Rollout.Status.Phase != rollouts.RolloutPhaseHealthy {
+			m.fail("a rollback ended %s", m.Rollout.Status.Phase)
+		}
+	})
+}
+
+// TestInvariant6OthersAreLeftAlone: we never scale, adopt or delete what another controller owns.
+func TestInvariant6OthersAreLeftAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.OnWrite = func(before, after *appsv1.ReplicaSet) {
+			if before == nil {
+				return
+			}
+			if owner := metav1.GetControllerOf(before); owner != nil && owner.UID != m.Rollout.UID {
+				m.fail("wrote to %s, which %s %s owns", before.Name, owner.Kind, owner.Name)
+			}
+			if before.DeletionTimestamp != nil {
+				m.fail("wrote to %s, which is being deleted", before.Name)
+			}
+		}
+		m.run(true)
+		m.settle()
+	})
+}
+
+// TestInvariant7DecideIsDeterministicAndIdempotent: two decisions on the same are the same, whatever the
+// order of ReplicaSets; nothing that is shown is changed; and on the world that its decision produced
+// Decide decides nothing more, unless it took a step, after which the next may be due.
+func TestInvariant7DecideIsDeterministicAndIdempotent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.decided = func(s engine.Snapshot, d engine.Decision) {
+			before := s.Rollout.DeepCopy()
+			turned := slices.Clone(s.ReplicaSets)
+			slices.Reverse(turned)
+			again := engine.Decide(engine.Snapshot{Rollout: s.Rollout, ReplicaSets: turned, Now: s.Now})
+			if !apiequality.Semantic.DeepEqual(d, again) {
+				m.fail("decided differently on the same:\n%+v\n%+v", d, again)
+			}
+			if !apiequality.Semantic.DeepEqual(before, s.Rollout) {
+				m.fail("Decide changed what it was shown")
+			}
+		}
+		m.reconciled = func(s engine.Snapshot, d engine.Decision) {
+			for range 20 {
+				stepped := d.Status != nil && !ptr.Equal(d.Status.CurrentStepIndex, s.Rollout.Status.CurrentStepIndex)
+				adopting := slices.ContainsFunc(s.ReplicaSets, func(rs *appsv1.ReplicaSet) bool { return metav1.GetControllerOf(rs) == nil })
+				s = m.Snapshot()
+				d = engine.Decide(s)
+				if !writes(d) {
+					return
+				}
+				if !stepped && !adopting {
+					m.fail("decided more on the world that its decision produced: %+v", d)
+				}
+				if err := m.Apply(s, d, -1); err != nil {
+					m.fail("%v", err)
+				}
+			}
+			m.fail("never stops deciding")
+		}
+		m.run(true)
+	})
+}
+
+// writes is true if a decision writes anything.
+func writes(d engine.Decision) bool {
+	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Delete) > 0 || d.Status != nil || len(d.Events) > 0
+}
+
+// TestInvariant8NothingIsWrittenInASteadyState, however long it lasts.
+func TestInvariant8NothingIsWrittenInASteadyState(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.run(true)
+		m.settle()
+		for _, later := range []time.Duration{time.Microsecond, time.Second, time.Hour, 1000 * time.Hour} {
+			m.Sleep(later)
+			m.SyncAll()
+			if d := engine.Decide(m.Snapshot()); writes(d) || d.RequeueAfter != 0 {
+				m.fail("in a steady state, %s later, decided %+v", later, d)
+			}
+		}
+	})
+}
+
+// TestInvariant9EveryRolloutEnds: with fair scheduling every rollout ends: Healthy, or Paused by request, or
+// Degraded with a reason.
+func TestInvariant9EveryRolloutEnds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t)
+		m.run(true)
+		m.settle()
+		st := m.Rollout.Status
+		switch st.Phase {
+		case rollouts.RolloutPhaseHealthy:
+			current := m.Find(st.CurrentPodHash)
+			if current == nil || m.Available(current) != *m.Rollout.Spec.Replicas || st.Replicas != *m.Rollout.Spec.Replicas {
+				m.fail("Healthy, but it is not")
+			}
+		case rollouts.RolloutPhasePaused:
+			if !m.Rollout.Spec.Paused && len(st.PauseConditions) == 0 {
+				m.fail("Paused, but nobody asked for it")
+			}
+		case rollouts.RolloutPhaseDegraded:
+			if st.Message == "" {
+				m.fail("Degraded without a reason")
+			}
+		default:
+			m.fail("it ended %s: %s", st.Phase, st.Message)
+		}
+		if st.ObservedGeneration != m.Rollout.Generation {
+			m.fail("the last change of the spec was never observed")
+		}
+	})
+}

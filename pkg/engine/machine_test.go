@@ -1,0 +1,281 @@
+package engine_test
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/engine"
+	"sluice.dev/sluice/pkg/engine/simulator"
+)
+
+// machine does at random what people, pods, ReplicaSets and a failing controller may do to a Rollout. The
+// hooks are where a test looks at what happens.
+type machine struct {
+	*simulator.Cluster
+	t *rapid.T
+
+	// decided is called with each decision, before it is written.
+	decided func(s engine.Snapshot, d engine.Decision)
+	// reconciled is called after a decision on a fresh snapshot was written in full.
+	reconciled func(s engine.Snapshot, d engine.Decision)
+	// asked is called after a verb that was not refused.
+	asked func(verb string, before, after *rollouts.Rollout)
+
+	remembered []engine.Snapshot
+	placed     int
+}
+
+// newMachine is a machine with a Rollout that was just created, or is Healthy, or some way into an update.
+func newMachine(t *rapid.T) *machine {
+	m := &machine{Cluster: simulator.New(anyRollout(t), start), t: t}
+	begin := rapid.SampledFrom([]string{"created", "deployed", "updating", "updating"}).Draw(t, "begin")
+	if begin == "created" {
+		return m
+	}
+	m.settle()
+	if begin == "updating" {
+		m.Edit("image", image(anyImage.Draw(t, "image")))
+		for range rapid.IntRange(0, 8).Draw(t, "rounds") {
+			m.round()
+		}
+	}
+	return m
+}
+
+// fail ends the test with what happened.
+func (m *machine) fail(format string, args ...any) {
+	m.t.Helper()
+	m.t.Fatalf("%s\nwhat happened:\n%s", fmt.Sprintf(format, args...), m.Trace())
+}
+
+// run does things at random. Snapshots are as old as the test says they may be.
+func (m *machine) run(stale bool) {
+	actions := map[string]func(*rapid.T){
+		"reconcile": func(*rapid.T) { m.reconcile() },
+		"round":     func(*rapid.T) { m.round() },
+		"crash":     func(t *rapid.T) { m.crash(rapid.IntRange(0, 4).Draw(t, "after writes")) },
+		"sync one": func(t *rapid.T) {
+			if rs := m.any(t); rs != nil {
+				m.Sync(rs)
+			}
+		},
+		"sync":    func(*rapid.T) { m.SyncAll() },
+		"sleep":   func(t *rapid.T) { m.Sleep(anySleep.Draw(t, "for")) },
+		"edit":    m.edit,
+		"image":   func(t *rapid.T) { m.Edit("image", image(anyImage.Draw(t, "image"))) },
+		"promote": func(t *rapid.T) { m.verb("promote") },
+		"full":    func(t *rapid.T) { m.verb("full") },
+		"abort":   func(t *rapid.T) { m.verb("abort") },
+		"retry":   func(t *rapid.T) { m.verb("retry") },
+		"disturb": func(t *rapid.T) {
+			if rs := m.any(t); rs != nil {
+				m.Disturb(rs, rapid.IntRange(0, 20).Draw(t, "pod"))
+			}
+		},
+		"meddle": m.meddle,
+	}
+	if stale {
+		actions["remember"] = func(*rapid.T) { m.remembered = append(m.remembered, m.Snapshot()) }
+		actions["reconcile stale"] = func(t *rapid.T) {
+			if len(m.remembered) > 0 {
+				s := m.remembered[rapid.IntRange(0, len(m.remembered)-1).Draw(t, "snapshot")]
+				s.Now = m.Now()
+				m.apply(s, rapid.IntRange(0, 6).Draw(t, "writes"))
+			}
+		}
+	}
+	m.t.Repeat(actions)
+}
+
+// round lets everybody work for a second.
+func (m *machine) round() {
+	m.reconcile()
+	m.SyncAll()
+	m.Sleep(time.Second)
+	m.SyncAll()
+}
+
+// any is one of the ReplicaSets; nil if there is none.
+func (m *machine) any(t *rapid.T) *appsv1.ReplicaSet {
+	sets := m.ReplicaSets()
+	if len(sets) == 0 {
+		return nil
+	}
+	return sets[rapid.IntRange(0, len(sets)-1).Draw(t, "ReplicaSet")]
+}
+
+// reconcile decides on what the cluster is now, with statuses that tell the truth.
+func (m *machine) reconcile() {
+	m.ReportAll()
+	s := m.Snapshot()
+	if d, err := m.apply(s, -1); err != nil {
+		m.fail("a decision on a fresh snapshot could not be written: %v", err)
+	} else if m.reconciled != nil {
+		m.reconciled(s, d)
+	}
+}
+
+func (m *machine) crash(writes int) {
+	m.ReportAll()
+	_, _ = m.apply(m.Snapshot(), writes)
+}
+
+func (m *machine) apply(s engine.Snapshot, writes int) (engine.Decision, error) {
+	d := engine.Decide(s)
+	if m.decided != nil {
+		m.decided(s, d)
+	}
+	return d, m.Apply(s, d, writes)
+}
+
+func (m *machine) verb(name string) bool {
+	before := m.Rollout
+	var err error
+	switch name {
+	case "promote":
+		err = m.Promote(false)
+	case "full":
+		err = m.Promote(true)
+	case "abort":
+		err = m.Abort()
+	case "retry":
+		err = m.Retry()
+	}
+	if err == nil && m.asked != nil {
+		m.asked(name, before, m.Rollout)
+	}
+	return err == nil
+}
+
+// edit changes something of the spec other than the image.
+func (m *machine) edit(t *rapid.T) {
+	switch rapid.SampledFrom([]string{"scale", "scale", "steps", "pause", "bounds", "ready", "history", "deadline", "everything"}).Draw(t, "what") {
+	case "scale":
+		m.Edit("replicas", scale(anyReplicas.Draw(t, "replicas")))
+	case "steps":
+		list := anySteps.Draw(t, "steps")
+		m.Edit("steps", func(spec *rollouts.RolloutSpec) { spec.Strategy.Canary.Steps = list })
+	case "pause":
+		m.Edit("paused", func(spec *rollouts.RolloutSpec) { spec.Paused = !spec.Paused })
+	case "bounds":
+		b := anyBounds.Draw(t, "bounds")
+		m.Edit("bounds", func(spec *rollouts.RolloutSpec) {
+			*spec = bounded(&rollouts.Rollout{Spec: *spec}, b[0], b[1]).Spec
+		})
+	case "ready":
+		s := rapid.SampledFrom([]int32{0, 0, 3, 30}).Draw(t, "minReadySeconds")
+		m.Edit("minReadySeconds", func(spec *rollouts.RolloutSpec) { spec.MinReadySeconds = s })
+	case "history":
+		n := rapid.Int32Range(0, 3).Draw(t, "revisionHistoryLimit")
+		m.Edit("revisionHistoryLimit", func(spec *rollouts.RolloutSpec) { spec.RevisionHistoryLimit = &n })
+	case "deadline":
+		m.Edit("progressDeadlineAbort", func(spec *rollouts.RolloutSpec) { spec.ProgressDeadlineAbort = !spec.ProgressDeadlineAbort })
+	case "everything":
+		n, name, list := anyReplicas.Draw(t, "replicas"), anyImage.Draw(t, "image"), anySteps.Draw(t, "steps")
+		m.Edit("replicas, image and steps", func(spec *rollouts.RolloutSpec) {
+			scale(n)(spec)
+			image(name)(spec)
+			spec.Strategy.Canary.Steps = list
+		})
+	}
+}
+
+// meddle does what others may do to ReplicaSets behind the controller's back.
+func (m *machine) meddle(t *rapid.T) {
+	switch rapid.SampledFrom([]string{"nothing", "nothing", "stranger", "orphan", "remove", "mark"}).Draw(t, "how") {
+	case "stranger":
+		m.place(t, ptr.To(types.UID("somebody else")))
+	case "orphan":
+		m.place(t, nil)
+	case "remove", "mark":
+		atOnce := rapid.Bool().Draw(t, "at once")
+		if rs := m.any(t); rs != nil {
+			m.Remove(rs, atOnce || rs.DeletionTimestamp != nil)
+		}
+	}
+}
+
+// place puts a ReplicaSet there that matches the selector and that another controls, or nobody.
+func (m *machine) place(t *rapid.T, owner *types.UID) {
+	m.placed++
+	template := m.Rollout.Spec.Template.DeepCopy()
+	template.Spec.Containers[0].Image = anyImage.Draw(t, "image")
+	name := fmt.Sprintf("placed%d", m.placed)
+	template.Labels[rollouts.PodTemplateHashLabel] = name
+	rs := &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, UID: types.UID(name), Labels: template.Labels, Generation: 1, CreationTimestamp: metav1.NewTime(m.Now()),
+			Annotations: map[string]string{rollouts.RevisionAnnotation: fmt.Sprint(rapid.IntRange(0, 5).Draw(t, "revision"))},
+		},
+		Spec: appsv1.ReplicaSetSpec{Replicas: ptr.To(rapid.Int32Range(0, 3).Draw(t, "size")), Template: *template},
+	}
+	if owner != nil {
+		rs.OwnerReferences = []metav1.OwnerReference{{UID: *owner, Kind: "Deployment", Name: "other", Controller: ptr.To(true)}}
+	}
+	m.Place(rs)
+}
+
+// calm ends all faults: statuses are true, nothing is being deleted any more.
+func (m *machine) calm() {
+	for _, rs := range m.ReplicaSets() {
+		if rs.DeletionTimestamp != nil {
+			m.Remove(rs, true)
+		}
+	}
+	m.SyncAll()
+}
+
+// settle lets everything come to its end.
+func (m *machine) settle() {
+	m.t.Helper()
+	m.calm()
+	if !m.Settle(2000) {
+		m.fail("it does not come to an end")
+	}
+}
+
+// owned are the ReplicaSets that the Rollout controls.
+func (m *machine) owned() []*appsv1.ReplicaSet {
+	return slices.DeleteFunc(m.ReplicaSets(), func(rs *appsv1.ReplicaSet) bool {
+		owner := metav1.GetControllerOf(rs)
+		return owner == nil || owner.UID != m.Rollout.UID
+	})
+}
+
+// inFlight is true if there is an update to take back, and a ReplicaSet to go back to.
+func (m *machine) inFlight() bool {
+	st := m.Rollout.Status
+	return st.StableRS != "" && st.StableRS != st.CurrentPodHash && m.Find(st.StableRS) != nil
+}
+
+var (
+	anyReplicas = rapid.OneOf(rapid.Int32Range(0, 12), rapid.Int32Range(1, 5))
+	anyImage    = rapid.SampledFrom([]string{"v1", "v2", "v3", "v4", "bad1", "bad2"})
+	anySleep    = rapid.SampledFrom([]time.Duration{time.Microsecond, 300 * time.Millisecond, time.Second, 5 * time.Second, time.Minute, 11 * time.Minute})
+	anyBounds   = rapid.SampledFrom([][2]string{{"25%", "25%"}, {"1", "0"}, {"0", "1"}, {"100%", "0"}, {"0", "50%"}, {"2", "2"}, {"0%", "0%"}, {"0", "100%"}})
+	anySteps    = rapid.SliceOfN(rapid.Custom(anyStep), 0, 5)
+)
+
+func anyStep(t *rapid.T) rollouts.CanaryStep {
+	if rapid.Bool().Draw(t, "weight") {
+		return weight(rapid.OneOf(rapid.Int32Range(0, 100), rapid.SampledFrom([]int32{0, 20, 50, 100})).Draw(t, "setWeight"))
+	}
+	return pause(rapid.SampledFrom([]string{"", "", "0", "1", "10s", "20m"}).Draw(t, "pause"))
+}
+
+func anyRollout(t *rapid.T) *rollouts.Rollout {
+	b := anyBounds.Draw(t, "bounds")
+	r := bounded(rollout(anyReplicas.Draw(t, "replicas"), anySteps.Draw(t, "steps")...), b[0], b[1])
+	r.Spec.Template.Spec.Containers[0].Image = anyImage.Draw(t, "image")
+	r.Spec.MinReadySeconds = rapid.SampledFrom([]int32{0, 0, 3}).Draw(t, "minReadySeconds")
+	r.Spec.ProgressDeadlineAbort = rapid.Bool().Draw(t, "progressDeadlineAbort")
+	return r
+}
