@@ -26,6 +26,8 @@ const (
 	limit = 3 * time.Minute
 	// resource is the resource in full: other systems have rollouts as well.
 	resource = "rollouts.sluice.dev"
+	// poll is how often something is asked that cannot be watched.
+	poll = 200 * time.Millisecond
 )
 
 // calm is held by every test that needs all components to run. Tests enter it before any of them runs in
