@@ -73,7 +73,7 @@ verify-vet:
 
 .PHONY: verify-imports
 verify-imports:
-	@$(GO) test -buildvcs=false -count=1 ./hack/imports
+	@$(GO) test -buildvcs=false -count=1 ./test/architecture
 
 .PHONY: protoc
 protoc:
@@ -98,7 +98,7 @@ test: test-unit test-integration test-e2e ## Run all tests that continuous integ
 .PHONY: test-unit
 test-unit: ## Run the unit tests.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
-	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/...
+	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/benchmark/... ./test/demo/... ./test/cluster/...
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
 
 .PHONY: test-integration

@@ -46,6 +46,8 @@ type Binary struct {
 	Calls []string
 	// Title names it to a person.
 	Title string
+	// First warns of how long the first build takes; empty if it is nothing to speak of.
+	First string
 }
 
 // Host are the binaries of the host cluster, and the launcher itself.
@@ -53,7 +55,7 @@ func Host() []Binary {
 	return []Binary{
 		{Name: "kube", Module: "hack/localcluster", Package: "./cmd/kube", Flags: kubernetesFlags,
 			Calls: []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd", "kwok"},
-			Title: "Kubernetes, etcd and kwok"},
+			Title: "Kubernetes, etcd and kwok", First: "The first build of Kubernetes, etcd and kwok takes about ten minutes on two cores; later ones take a second."},
 		{Name: "localcluster", Module: "hack/localcluster", Package: "./cmd/localcluster", Title: "localcluster"},
 	}
 }
@@ -119,6 +121,9 @@ func (b *Builder) lock(path string) (unlock func() error, err error) {
 
 func (b *Builder) build(ctx context.Context, binary Binary, scratch string) error {
 	started := time.Now()
+	if _, err := os.Stat(filepath.Join(b.Dir, binary.Name)); binary.First != "" && errors.Is(err, os.ErrNotExist) {
+		b.Reporter.Printf("%s", binary.First)
+	}
 	task := b.Reporter.Begin("building " + binary.Title)
 	result := ""
 	defer func() { task.Done(result) }()

@@ -96,7 +96,7 @@ func refuseRunning(previous *state.State) error {
 	if !previous.Up {
 		text += "; its start was cut off"
 	}
-	return fmt.Errorf("%s\nUse it with KUBECONFIG=%s, or stop it with: localcluster down --dir %s", text, previous.Kubeconfig, previous.Dir)
+	return fmt.Errorf("%s\nUse it with KUBECONFIG=%s, or stop it with: %s", text, previous.Kubeconfig, previous.Command("down"))
 }
 
 // prepare chooses the ports, makes the certificates and puts the logs of the predecessor aside.

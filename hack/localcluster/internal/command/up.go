@@ -96,7 +96,7 @@ The control plane is up (%s). To use it:
 
 `, recorded.Repository)
 	}
-	text += fmt.Sprintf("Logs are in %s/log. To look after it: localcluster status. To stop it: localcluster down.\n", recorded.Dir)
+	text += fmt.Sprintf("To look after it: %s (logs are in %s/log). To stop it: %s\n", recorded.Command("status"), recorded.Dir, recorded.Command("down"))
 	_, err := io.WriteString(out, text)
 	return err
 }

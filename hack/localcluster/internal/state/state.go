@@ -140,6 +140,14 @@ func (s *State) Define(layout component.Layout) {
 	s.Server = "https://" + layout.Address(component.KubeAPIServer)
 }
 
+// Command is what a person types to run the launcher's command on this control plane.
+func (s *State) Command(name string) string {
+	if s.Dir == filepath.Join(s.Repository, "_local") {
+		return "make " + name
+	}
+	return fmt.Sprintf("%s %s --dir %s", filepath.Join(s.BinDir, "localcluster"), name, s.Dir)
+}
+
 // Path is where the record of the control plane in dir is.
 func Path(dir string) string { return filepath.Join(dir, "run", "state.json") }
 

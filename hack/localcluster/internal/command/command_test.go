@@ -1,0 +1,98 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sluice.dev/sluice/hack/localcluster/internal/component"
+)
+
+func TestFindRepository(t *testing.T) {
+	root := t.TempDir()
+	below := filepath.Join(root, "hack", "localcluster")
+	if err := os.MkdirAll(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for path, content := range map[string]string{
+		filepath.Join(root, "go.mod"):  modulePath + "\ngo 1.26\n",
+		filepath.Join(below, "go.mod"): "module sluice.dev/sluice/hack/localcluster\n",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		name, from string
+		found      bool
+	}{
+		{"at its root", root, true},
+		{"from a module inside it", below, true},
+		{"from outside", filepath.Dir(root), false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := findRepository(row.from)
+			if (err == nil) != row.found || row.found && got != root {
+				t.Errorf("found %q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args []string
+		err  string
+	}{
+		{"arguments of the component come after --", []string{"start", "etcd", "extra"}, "come after --"},
+		{"one component at a time", []string{"restart"}, "name one component"},
+		{"unknown signal", []string{"stop", "etcd", "--signal", "HUP"}, "--signal=HUP"},
+		{"unknown kind of etcd", []string{"up", "--sluice-etcd", "shared"}, "--sluice-etcd=shared"},
+		{"unknown output", []string{"status", "-o", "yaml"}, "--output=yaml"},
+		{"nothing was started there", []string{"start", "etcd", "--", "--x"}, "no control plane was ever started"},
+		{"nothing runs there", []string{"status"}, "nothing runs"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cmd := New()
+			cmd.SetArgs(append(row.args[:1:1], append([]string{"--repository", t.TempDir(), "--dir", t.TempDir()}, row.args[1:]...)...))
+			cmd.SetOut(new(strings.Builder))
+			cmd.SetErr(new(strings.Builder))
+			if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), row.err) {
+				t.Errorf("error is %v; want one about %q", err, row.err)
+			}
+		})
+	}
+}
+
+func TestDownOfNothingIsNoError(t *testing.T) {
+	cmd := New()
+	cmd.SetArgs([]string{"down", "--repository", t.TempDir(), "--dir", t.TempDir()})
+	cmd.SetErr(new(strings.Builder))
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParse(t *testing.T) {
+	for name, want := range map[string]syscall.Signal{"KILL": syscall.SIGKILL, "sigterm": syscall.SIGTERM, "int": syscall.SIGINT} {
+		if got, err := parseSignal(name); err != nil || got != want {
+			t.Errorf("signal %s is %v, %v", name, got, err)
+		}
+	}
+	for _, row := range []struct {
+		without bool
+		etcd    string
+		want    component.SluiceMode
+	}{
+		{true, "embedded", component.NoSluice},
+		{false, "embedded", component.EmbeddedEtcd},
+		{false, "external", component.ExternalEtcd},
+	} {
+		if got, err := sluiceMode(row.without, row.etcd); err != nil || got != row.want {
+			t.Errorf("mode is %s, %v; want %s", got, err, row.want)
+		}
+	}
+}

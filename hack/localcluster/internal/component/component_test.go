@@ -1,0 +1,182 @@
+package component
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func layout(mode SluiceMode) Layout {
+	l := Layout{Dir: "/work/plane", BinDir: "/work/bin", Repository: "/work/source", Mode: mode, Ports: map[string]int{}}
+	for i, name := range l.PortNames() {
+		l.Ports[name] = 20001 + i
+	}
+	return l
+}
+
+func names(components []Component) []string {
+	var all []string
+	for _, c := range components {
+		all = append(all, c.Name)
+	}
+	return all
+}
+
+func TestComponentsOfEachMode(t *testing.T) {
+	for _, row := range []struct {
+		mode SluiceMode
+		want []string
+	}{
+		{NoSluice, []string{Etcd, KubeAPIServer, ControllerManager, Scheduler, Kwok}},
+		{EmbeddedEtcd, []string{Etcd, KubeAPIServer, Sluice, ControllerManager, Scheduler, Kwok}},
+		{ExternalEtcd, []string{Etcd, KubeAPIServer, SluiceEtcd, Sluice, SluiceReplica, SluiceBalancer, ControllerManager, Scheduler, Kwok}},
+	} {
+		if got := names(layout(row.mode).Components()); !slices.Equal(got, row.want) {
+			t.Errorf("%s: components are %q; want %q", row.mode, got, row.want)
+		}
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for _, row := range []struct {
+		rule string
+		mode SluiceMode
+		name string
+		has  []string
+		not  []string
+	}{
+		{"the host's etcd may lose what it wrote: it is a test's", NoSluice, Etcd,
+			[]string{"--unsafe-no-fsync", "--client-cert-auth", "--peer-client-cert-auth", "--data-dir=/work/plane/data/etcd"}, nil},
+		{"Sluice's etcd may not", ExternalEtcd, SluiceEtcd,
+			[]string{"--name=sluice-etcd", "--client-cert-auth", "--data-dir=/work/plane/data/sluice-etcd"}, []string{"--unsafe-no-fsync"}},
+		{"the host aggregates", NoSluice, KubeAPIServer,
+			[]string{"--requestheader-client-ca-file=/work/plane/pki/front-proxy-ca.crt", "--requestheader-allowed-names=front-proxy-client",
+				"--proxy-client-cert-file=/work/plane/pki/front-proxy-client.crt", "--endpoint-reconciler-type=none"},
+			[]string{"--enable-aggregator-routing"}},
+		{"the host checks who may set owner references", NoSluice, KubeAPIServer,
+			[]string{"--enable-admission-plugins=OwnerReferencesPermissionEnforcement", "--authorization-mode=RBAC"}, nil},
+		{"controllers have their own identities and no throttle", NoSluice, ControllerManager,
+			[]string{"--use-service-account-credentials", "--leader-elect=false", "--kube-api-qps=5000"}, nil},
+		{"kwok plays annotated nodes only", NoSluice, Kwok,
+			[]string{"--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"}, nil},
+		{"Sluice reaches the host as its ServiceAccount, and keeps its data itself", EmbeddedEtcd, Sluice,
+			[]string{"--kubeconfig=/work/plane/pki/sluice-apiserver.kubeconfig", "--namespace=sluice-system", "--service-name=sluice-apiserver",
+				"--data-dir=/work/plane/data/sluice-apiserver", "--audit-policy-file=/work/source/artifacts/base/audit-policy.yaml"},
+			[]string{"--etcd-servers"}},
+		{"with an external etcd it has no data folder", ExternalEtcd, Sluice,
+			[]string{"--etcd-cafile=/work/plane/pki/etcd-ca.crt", "--etcd-certfile=/work/plane/pki/etcd-client.crt"}, []string{"--data-dir"}},
+		{"the second replica has its own audit log", ExternalEtcd, SluiceReplica,
+			[]string{"--audit-log-path=/work/plane/log/sluice-apiserver-2-audit.log"}, []string{"--data-dir"}},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			c, err := layout(row.mode).Component(row.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range row.has {
+				if !slices.Contains(c.Args, want) {
+					t.Errorf("%s lacks %s: %q", row.name, want, c.Args)
+				}
+			}
+			for _, unwanted := range row.not {
+				if slices.ContainsFunc(c.Args, func(arg string) bool { return strings.HasPrefix(arg, unwanted) }) {
+					t.Errorf("%s has %s", row.name, unwanted)
+				}
+			}
+		})
+	}
+}
+
+func TestEverythingListensOnLoopback(t *testing.T) {
+	l := layout(ExternalEtcd)
+	seen := map[int]string{}
+	for _, c := range l.Components() {
+		if !strings.Contains(c.URL, "://127.0.0.1:") || !strings.Contains(c.Health, "://127.0.0.1:") {
+			t.Errorf("%s is at %s, its health at %s", c.Name, c.URL, c.Health)
+		}
+		for _, port := range c.PortNames {
+			if other := seen[l.Ports[port]]; other != "" {
+				t.Errorf("%s and %s share a port", port, other)
+			}
+			seen[l.Ports[port]] = port
+		}
+		for _, arg := range c.Args {
+			if strings.HasPrefix(arg, "--bind-address=") && arg != "--bind-address=127.0.0.1" || strings.Contains(arg, "0.0.0.0") {
+				t.Errorf("%s listens to the world: %s", c.Name, arg)
+			}
+		}
+	}
+}
+
+func TestUnknownComponent(t *testing.T) {
+	if _, err := layout(NoSluice).Component(Sluice); err == nil {
+		t.Error("a component that this mode does not have was found")
+	}
+}
+
+func TestFiles(t *testing.T) {
+	for _, row := range []struct {
+		rule, file string
+		mode       SluiceMode
+		has        []string
+	}{
+		{"the scheduler has no throttle", schedulerFile, NoSluice, []string{`kubeconfig: "/work/plane/pki/kube-scheduler.kubeconfig"`, "qps: 5000"}},
+		{"kwok has stages for nodes and pods", kwokFile, NoSluice, []string{"name: node-initialize", "name: node-heartbeat-with-lease", "name: pod-ready", "name: pod-delete"}},
+		{"the Service leads to the server on this machine", "artifacts/kustomization.yaml", EmbeddedEtcd, []string{"- ../base", "type: ExternalName", "externalName: localhost", "port: 20005", "value: 20005"}},
+		{"with replicas it leads to the balancer", "artifacts/kustomization.yaml", ExternalEtcd, []string{"port: 20010", "value: 20010"}},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			l := layout(row.mode)
+			content := l.Files("../base")[row.file]
+			for _, want := range row.has {
+				if !strings.Contains(content, want) {
+					t.Errorf("%s lacks %q (ports %v):\n%s", row.file, want, l.Ports, content)
+				}
+			}
+		})
+	}
+	if _, exists := layout(NoSluice).Files("../base")["artifacts/kustomization.yaml"]; exists {
+		t.Error("without Sluice nothing is applied")
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	hosts, groups := map[string][]string{}, map[string][]string{}
+	for authority, leaves := range Certificates() {
+		for _, leaf := range leaves {
+			hosts[authority+"/"+leaf.Name], groups[leaf.Name] = leaf.Hosts, leaf.Groups
+		}
+	}
+	for _, row := range []struct {
+		certificate string
+		hosts       []string
+	}{
+		{"ca/apiserver", []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "10.96.0.1", "localhost", "127.0.0.1", "::1"}},
+		{"etcd-ca/etcd", []string{"localhost", "127.0.0.1", "::1"}},
+		{"etcd-ca/etcd-client", nil},
+		{"front-proxy-ca/front-proxy-client", nil},
+		{"ca/admin", nil},
+		{"ca/kube-scheduler", nil},
+	} {
+		got, exists := hosts[row.certificate]
+		if !exists || !slices.Equal(got, row.hosts) {
+			t.Errorf("%s: exists %v, valid for %q; want %q", row.certificate, exists, got, row.hosts)
+		}
+	}
+	if _, exists := groups[Sluice]; exists {
+		t.Error("Sluice has a client certificate: it must have the rights of its ServiceAccount only")
+	}
+	if !slices.Contains(Users(), Admin) || len(groups[Scheduler]) != 0 {
+		t.Errorf("users are %q, groups of the scheduler %q", Users(), groups[Scheduler])
+	}
+}
+
+func TestFoldersStayInside(t *testing.T) {
+	l := layout(EmbeddedEtcd)
+	for _, folder := range l.Folders() {
+		if filepath.Dir(folder) != l.Dir {
+			t.Errorf("%s is not in %s: purging would delete it", folder, l.Dir)
+		}
+	}
+}
