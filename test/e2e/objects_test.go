@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -105,4 +106,17 @@ func watching(begin func(context.Context, metav1.ListOptions) (watch.Interface, 
 		options.ResourceVersion = version
 		return begin(ctx, options)
 	}
+}
+
+// rolloutsResource is what clients without types call Rollouts.
+var rolloutsResource = v1alpha1.SchemeGroupVersion.WithResource("rollouts")
+
+// mergePatch is the manifest with a merge patch applied to it.
+func mergePatch(s *scenario, object map[string]any, patch string) map[string]any {
+	s.Helper()
+	merged, err := jsonpatch.MergePatch([]byte(encode(object)), []byte(patch))
+	s.must(err)
+	var result map[string]any
+	s.must(json.Unmarshal(merged, &result))
+	return result
 }

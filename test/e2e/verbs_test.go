@@ -317,3 +317,9 @@ func TestAbortWhilePausedByHand(t *testing.T) {
 	s.must(err)
 	s.stage(r.Name, cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Weight: 0, Pods: map[string]int{"one": 2}})
 }
+
+// isNotObserved says whether a verb was refused because the last change of the spec is not observed yet.
+func isNotObserved(err error) bool {
+	status := statusOf(err)
+	return status != nil && status.Details != nil && len(status.Details.Causes) == 1 && status.Details.Causes[0].Type == "NotObserved"
+}
