@@ -19,10 +19,7 @@ type display interface {
 type terminal struct{ screen *live.Screen }
 
 func (t *terminal) show(snapshot view.Snapshot, problem error, paint view.Painter) error {
-	lines, err := view.Rollout(snapshot, time.Now(), paint)
-	if err != nil {
-		return err
-	}
+	lines := view.Rollout(snapshot, time.Now(), paint)
 	if problem != nil {
 		lines = append(lines, "", paint(view.Warning, problem.Error()))
 	}
@@ -38,14 +35,11 @@ type pipe struct {
 
 func (p *pipe) show(snapshot view.Snapshot, problem error, _ view.Painter) error {
 	p.problems.tell(problem)
-	ageless, err := view.Rollout(snapshot, time.Time{}, view.NoColour)
-	if err != nil || slices.Equal(ageless, p.last) {
-		return err
+	ageless := view.Rollout(snapshot, time.Time{}, view.NoColour)
+	if slices.Equal(ageless, p.last) {
+		return nil
 	}
-	lines, err := view.Rollout(snapshot, time.Now(), view.NoColour)
-	if err != nil {
-		return err
-	}
+	lines := view.Rollout(snapshot, time.Now(), view.NoColour)
 	if p.last != nil {
 		lines = slices.Insert(lines, 0, "")
 	}

@@ -1,5 +1,5 @@
 // Package kubectl is the kubectl plugin: one file for each command, on cobra and the connection flags of
 // cli-runtime. Commands read through the generated clients, act through the subresources of Rollouts, and
 // never write a status. What they print is laid out in view and kept current by live; they decide nothing
-// that the server could decide. It imports the API types and pkg/generated.
+// that the server could decide. It imports the API types, pkg/generated and pkg/version.
 package kubectl

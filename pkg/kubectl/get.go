@@ -78,11 +78,7 @@ func (p *plugin) get(ctx context.Context, name string, o getOptions) error {
 		if err != nil {
 			return err
 		}
-		lines, err := view.Rollout(snapshot, time.Now(), paint)
-		if err != nil {
-			return err
-		}
-		return writeLines(p.Out, lines)
+		return writeLines(p.Out, view.Rollout(snapshot, time.Now(), paint))
 	}
 	err = p.follow(ctx, c, first, paint)
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

@@ -74,7 +74,7 @@ func (p *plugin) list(ctx context.Context, o listOptions) error {
 		if len(all.Items) == 0 {
 			fmt.Fprintln(p.ErrOut, "No resources found.")
 		}
-		return p.printList(table, pointers(all.Items))
+		return writeLines(p.Out, table.Update(pointers(all.Items)))
 	}
 	feed := live.NewFeed()
 	current := live.Follow[v1alpha1.Rollout](feed, "Rollouts", client, options)
@@ -84,18 +84,10 @@ func (p *plugin) list(ctx context.Context, o listOptions) error {
 	problems := problems{out: p.ErrOut}
 	err = live.Run(ctx, live.Pace{Least: leastListing}, feed.Changed(), func() (bool, error) {
 		problems.tell(feed.Problem())
-		return false, p.printList(table, current())
+		return false, writeLines(p.Out, table.Update(current()))
 	})
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
-}
-
-func (p *plugin) printList(table *view.List, rollouts []*v1alpha1.Rollout) error {
-	lines, err := table.Update(rollouts)
-	if err != nil {
-		return err
-	}
-	return writeLines(p.Out, lines)
 }

@@ -130,6 +130,7 @@ func demo(change ...func(*v1alpha1.Rollout)) *v1alpha1.Rollout {
 		Status: v1alpha1.RolloutStatus{
 			ObservedGeneration: 2, Phase: v1alpha1.RolloutPhasePaused, Message: "CanaryPauseStep", Replicas: 1, ReadyReplicas: 1,
 			CurrentPodHash: "new", StableRS: "old", CurrentStepIndex: ptr.To[int32](1),
+			Canary: &v1alpha1.CanaryStatus{Weights: &v1alpha1.CanaryWeights{Canary: v1alpha1.WeightDestination{Weight: 20}}},
 		},
 	}
 	r.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Image: "app:1"}, {Name: "proxy", Image: "proxy:1"}}

@@ -5,9 +5,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"k8s.io/component-base/version"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/version"
 )
 
 func (p *plugin) versionCommand() *cobra.Command {
@@ -28,7 +28,7 @@ answers that question for itself: it is the tag of its image.`,
 }
 
 func (p *plugin) version(ctx context.Context, clientOnly bool) error {
-	fmt.Fprintf(p.Out, "Client:      %s\n", version.Get().GitVersion)
+	fmt.Fprintf(p.Out, "Client:      %s\n", version.Version)
 	if clientOnly {
 		return nil
 	}

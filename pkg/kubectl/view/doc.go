@@ -1,5 +1,4 @@
 // Package view turns objects into lines of text: the header and the tree of one Rollout, and the rows of a
 // list of them. It is pure: what it is given decides what it returns, the time of the ages and the colours
-// included, so every line of it can be tested as a table. It imports the API types and the engine, from
-// which it has the weight that applies, and never a client.
+// included, so every line of it can be tested as a table. It imports the API types, never a client.
 package view

@@ -37,6 +37,7 @@ func web(change ...func(*v1alpha1.Rollout)) *v1alpha1.Rollout {
 			ObservedGeneration: 2, Phase: v1alpha1.RolloutPhasePaused, Message: "CanaryPauseStep",
 			Replicas: 5, UpdatedReplicas: 1, ReadyReplicas: 5, AvailableReplicas: 5,
 			Revision: 2, CurrentPodHash: "new", StableRS: "old", CurrentStepIndex: ptr.To[int32](1),
+			Canary: &v1alpha1.CanaryStatus{Weights: &v1alpha1.CanaryWeights{Canary: v1alpha1.WeightDestination{Weight: 20}}},
 		},
 	}
 	for _, f := range change {

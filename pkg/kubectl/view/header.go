@@ -11,7 +11,7 @@ import (
 const labelWidth = 17
 
 // header prints what holds for the Rollout as a whole, a line a fact. Facts that do not apply are left out.
-func header(s Snapshot, paint Painter) ([]string, error) {
+func header(s Snapshot, paint Painter) []string {
 	r := s.Rollout
 	var lines []string
 	add := func(label string, value any) {
@@ -26,14 +26,10 @@ func header(s Snapshot, paint Painter) ([]string, error) {
 	}
 	add("Strategy:", strategyName(r))
 	if r.Spec.Strategy.Canary != nil {
-		weight, err := setWeight(r)
-		if err != nil {
-			return nil, err
-		}
 		if step := stepOf(r); step != "" {
 			add("  Step:", step)
 		}
-		add("  SetWeight:", weight)
+		add("  SetWeight:", setWeight(r))
 		add("  ActualWeight:", s.actualWeight())
 	}
 	for i, image := range images(s) {
@@ -49,7 +45,7 @@ func header(s Snapshot, paint Painter) ([]string, error) {
 	add("  Updated:", r.Status.UpdatedReplicas)
 	add("  Ready:", r.Status.ReadyReplicas)
 	add("  Available:", r.Status.AvailableReplicas)
-	return lines, nil
+	return lines
 }
 
 // images are the images that run now, each with the roles of the revisions that run it, by name.

@@ -30,10 +30,10 @@ var listHeader = row{"NAMESPACE", "NAME", "STRATEGY", "STATUS", "STEP", "SET-WEI
 
 // Update returns a line for each Rollout that is new or whose row has changed since the last call, and one
 // with the status Deleted for each that is gone, under the header if it is the first line ever.
-func (l *List) Update(rollouts []*v1alpha1.Rollout) ([]string, error) {
-	rows, err := l.changed(rollouts)
-	if err != nil || len(rows) == 0 {
-		return nil, err
+func (l *List) Update(rollouts []*v1alpha1.Rollout) []string {
+	rows := l.changed(rollouts)
+	if len(rows) == 0 {
+		return nil
 	}
 	if l.widths == nil {
 		rows = slices.Insert(rows, 0, listHeader)
@@ -49,18 +49,15 @@ func (l *List) Update(rollouts []*v1alpha1.Rollout) ([]string, error) {
 	for _, row := range cells {
 		lines = append(lines, l.widths.line(row, NoColour))
 	}
-	return lines, nil
+	return lines
 }
 
-func (l *List) changed(rollouts []*v1alpha1.Rollout) ([]row, error) {
+func (l *List) changed(rollouts []*v1alpha1.Rollout) []row {
 	before := l.printed
 	l.printed = map[string]row{}
 	var rows []row
 	for _, r := range rollouts {
-		now, err := rowOf(r)
-		if err != nil {
-			return nil, err
-		}
+		now := rowOf(r)
 		key := r.Namespace + "/" + r.Name
 		l.printed[key] = now
 		if !slices.Equal(before[key], now) {
@@ -76,14 +73,10 @@ func (l *List) changed(rollouts []*v1alpha1.Rollout) ([]row, error) {
 	slices.SortFunc(rows, func(a, b row) int {
 		return cmp.Or(strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1]))
 	})
-	return rows, nil
+	return rows
 }
 
-func rowOf(r *v1alpha1.Rollout) (row, error) {
-	weight, err := setWeight(r)
-	if err != nil {
-		return nil, err
-	}
+func rowOf(r *v1alpha1.Rollout) row {
 	phase, _ := Phase(r)
 	step := stepOf(r)
 	if step == "" {
@@ -95,12 +88,12 @@ func rowOf(r *v1alpha1.Rollout) (row, error) {
 		strategyName(r),
 		string(phase),
 		step,
-		fmt.Sprint(weight),
+		fmt.Sprint(setWeight(r)),
 		fmt.Sprintf("%d/%d", r.Status.ReadyReplicas, r.Status.Replicas),
 		fmt.Sprint(desiredReplicas(r)),
 		fmt.Sprint(r.Status.UpdatedReplicas),
 		fmt.Sprint(r.Status.AvailableReplicas),
-	}, nil
+	}
 }
 
 func (l *List) cells(r row) []cell {

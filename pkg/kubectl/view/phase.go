@@ -1,10 +1,6 @@
 package view
 
-import (
-	"sluice.dev/sluice/pkg/apis/rollouts"
-	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
-	"sluice.dev/sluice/pkg/engine"
-)
+import "sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 
 // Phase is the phase to be shown to people, with its message. A change of the spec that is not observed
 // yet counts as progress, since the stored phase then speaks of an older spec.
@@ -39,13 +35,17 @@ func Steps(r *v1alpha1.Rollout) int {
 	return len(r.Spec.Strategy.Canary.Steps)
 }
 
-// setWeight is the share of pods of the new revision that is wanted now. Unit: percent.
-func setWeight(r *v1alpha1.Rollout) (int32, error) {
-	hub := &rollouts.Rollout{}
-	if err := v1alpha1.Convert_v1alpha1_Rollout_To_rollouts_Rollout(r, hub, nil); err != nil {
-		return 0, err
+// setWeight is the share of pods of the current revision that is wanted now, as the server reckons it.
+// Unit: percent. All of them, when there is no other revision to share with.
+func setWeight(r *v1alpha1.Rollout) int32 {
+	status := &r.Status
+	switch {
+	case status.StableRS == "" || status.StableRS == status.CurrentPodHash:
+		return 100
+	case status.Canary == nil || status.Canary.Weights == nil:
+		return 0
 	}
-	return engine.SetWeight(hub), nil
+	return status.Canary.Weights.Canary.Weight
 }
 
 func strategyName(r *v1alpha1.Rollout) string {

@@ -71,3 +71,23 @@ func TestActualWeight(t *testing.T) {
 		})
 	}
 }
+
+func TestSetWeight(t *testing.T) {
+	tests := []struct {
+		rule   string
+		change func(*v1alpha1.Rollout)
+		want   int32
+	}{
+		{"in an update, what the server wants", func(*v1alpha1.Rollout) {}, 20},
+		{"in an update that nobody has looked at yet, nothing", func(r *v1alpha1.Rollout) { r.Status.Canary = nil }, 0},
+		{"no stable revision: 100", func(r *v1alpha1.Rollout) { r.Status.StableRS = "" }, 100},
+		{"current hash == stable hash: 100", func(r *v1alpha1.Rollout) { r.Status.StableRS = "new" }, 100},
+	}
+	for _, test := range tests {
+		t.Run(test.rule, func(t *testing.T) {
+			if got := setWeight(web(test.change)); got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
+			}
+		})
+	}
+}

@@ -35,14 +35,11 @@ type node struct {
 // Rollout prints one Rollout: the header, an empty line, and the tree of its revisions, their ReplicaSets
 // and their pods. Ages are those at the time now; a zero time leaves them out, so that two prints can be
 // compared for what else has changed.
-func Rollout(s Snapshot, now time.Time, paint Painter) ([]string, error) {
-	lines, err := header(s, paint)
-	if err != nil {
-		return nil, err
-	}
+func Rollout(s Snapshot, now time.Time, paint Painter) []string {
+	lines := header(s, paint)
 	rows := [][]cell{{text("NAME"), text("KIND"), text("STATUS"), text("AGE"), text("INFO")}}
 	rows = flatten(rows, tree(s, now), "", "")
-	return append(append(lines, ""), layout(rows, paint)...), nil
+	return append(append(lines, ""), layout(rows, paint)...)
 }
 
 func tree(s Snapshot, now time.Time) node {
