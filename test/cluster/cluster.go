@@ -29,6 +29,8 @@ type Options struct {
 	Dir string
 	// SharedEtcd gives Sluice an etcd of its own process, so that a second server can be started.
 	SharedEtcd bool
+	// HostOnly leaves Sluice out, for tests that run it themselves.
+	HostOnly bool
 	// Progress is where the launcher tells what it does.
 	Progress io.Writer
 }
@@ -75,6 +77,9 @@ func Up(ctx context.Context, options Options) (*Cluster, error) {
 	args := []string{"up"}
 	if options.SharedEtcd {
 		args = append(args, "--sluice-etcd=external")
+	}
+	if options.HostOnly {
+		args = append(args, "--no-sluice")
 	}
 	if err := l.run(ctx, args...); err != nil {
 		return nil, err

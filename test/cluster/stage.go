@@ -17,7 +17,7 @@ type Stage struct {
 	// Phase is its phase, Step the index of its step from 0.
 	Phase v1alpha1.RolloutPhase
 	Step  int32
-	// Weight is the share of the new revision that is wanted. Unit: percent.
+	// Weight is the share that is wanted of a revision in flight; 0 if none is. Unit: percent.
 	Weight int32
 	// Pods are how many available pods there are, by the tag of the image of their first container.
 	Pods map[string]int

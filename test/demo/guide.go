@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -160,13 +161,16 @@ func (g *guide) checkStanding(r *v1alpha1.Rollout, s stage) error {
 	return nil
 }
 
+// checkReplicaSets waits until there are as many ReplicaSets as there should be: those beyond the history
+// limit are deleted once the Rollout is where it should be.
 func (g *guide) checkReplicaSets(ctx context.Context, s scene) error {
-	sets, err := g.cluster.Host.AppsV1().ReplicaSets(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
-	if err != nil {
-		return err
-	}
-	if len(sets.Items) != s.sets {
-		return fmt.Errorf("there are %d ReplicaSets instead of %d", len(sets.Items), s.sets)
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_, err := cluster.Await(ctx, g.cluster.ReplicaSets(namespace, selector), func(sets []*appsv1.ReplicaSet) string {
+		if len(sets) == s.sets {
+			return ""
+		}
+		return fmt.Sprintf("there are %d ReplicaSets instead of %d", len(sets), s.sets)
+	})
+	return err
 }

@@ -12,7 +12,8 @@ type scene struct {
 	title    string
 	commands []line
 	stages   []stage
-	// sets is how many ReplicaSets there are at the end.
+	// sets is how many ReplicaSets there are at the end: the stable one, the current one, and of the others
+	// no more than the two that the example's revisionHistoryLimit keeps.
 	sets int
 }
 
@@ -54,7 +55,7 @@ func waitFor(condition string) line {
 }
 
 func healthy(tag string) stage {
-	return stage{cluster.Stage{Phase: v1alpha1.RolloutPhaseHealthy, Step: steps, Weight: 100, Pods: map[string]int{tag: replicas}},
+	return stage{cluster.Stage{Phase: v1alpha1.RolloutPhaseHealthy, Step: steps, Pods: map[string]int{tag: replicas}},
 		"Healthy: 5 pods of " + tag}
 }
 
@@ -67,7 +68,7 @@ func paused(step int32, fresh, old, says string) stage {
 }
 
 func aborted(tag string) stage {
-	return stage{cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Weight: 0, Pods: map[string]int{tag: replicas}},
+	return stage{cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Pods: map[string]int{tag: replicas}},
 		"Degraded: 5 pods of " + tag + ", none of the version that was aborted"}
 }
 
@@ -98,7 +99,7 @@ func withPlugin(manifest string) []scene {
 			[]line{setImage("yellow")},
 			[]stage{healthy("yellow")}, 3},
 		{"7. Promote in full: straight to the end",
-			[]line{setImage("red"), kubectl("sluice", "promote", name, "--full")},
+			[]line{setImage("red"), waitFor("Paused"), kubectl("sluice", "promote", name, "--full")},
 			[]stage{healthy("red")}, 3},
 	}
 }
@@ -120,6 +121,6 @@ func withStockKubectl() []scene {
 			[]stage{paused(1, "green", "red", "Paused at step 1/8 again")}, 4},
 		{"12. Promote in full, by a patch, and wait until it is Ready",
 			[]line{patchVerb("promote", `{"full":true}`), waitFor("Ready"), kubectl("get", resource, name)},
-			[]stage{healthy("green")}, 4},
+			[]stage{healthy("green")}, 3},
 	}
 }

@@ -21,7 +21,7 @@ func TestGuide(t *testing.T) {
 	}
 	healthy := func(tag string) *v1alpha1.Rollout {
 		t.Helper()
-		r := s.stage(name, cluster.Stage{Phase: v1alpha1.RolloutPhaseHealthy, Step: 8, Weight: 100, Pods: map[string]int{tag: 5}})
+		r := s.stage(name, cluster.Stage{Phase: v1alpha1.RolloutPhaseHealthy, Step: 8, Pods: map[string]int{tag: 5}})
 		if r.Status.StableRS != r.Status.CurrentPodHash {
 			t.Errorf("Healthy with %s as the stable revision and %s as the current one", r.Status.StableRS, r.Status.CurrentPodHash)
 		}
@@ -55,7 +55,7 @@ func TestGuide(t *testing.T) {
 
 	_, err = s.rollouts().Abort(s.ctx(), name, &v1alpha1.Abort{}, metav1.CreateOptions{})
 	s.must(err)
-	r := s.stage(name, cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Weight: 0, Pods: map[string]int{"yellow": 5}})
+	r := s.stage(name, cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Pods: map[string]int{"yellow": 5}})
 	if !strings.Contains(r.Status.Message, "aborted") {
 		t.Errorf("the message does not say why it is Degraded: %q", r.Status.Message)
 	}
@@ -94,7 +94,7 @@ func TestFirstVersionThatNeverRuns(t *testing.T) {
 		r.Spec.Template.Spec.NodeSelector = nil
 		r.Spec.Template.Spec.Containers[0].Image = image("two")
 	})
-	s.stage(r.Name, cluster.Stage{Phase: v1alpha1.RolloutPhaseHealthy, Step: 2, Weight: 100, Pods: map[string]int{"two": 2}})
+	s.stage(r.Name, cluster.Stage{Phase: v1alpha1.RolloutPhaseHealthy, Step: 2, Pods: map[string]int{"two": 2}})
 }
 
 // A third version in mid-update starts at the first step and drains the second; the way back is the first.
@@ -116,7 +116,7 @@ func TestNewVersionInMidUpdate(t *testing.T) {
 	}
 	_, err = s.rollouts().Abort(s.ctx(), r.Name, &v1alpha1.Abort{}, metav1.CreateOptions{})
 	s.must(err)
-	s.stage(r.Name, cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Weight: 0, Pods: map[string]int{"one": 5}})
+	s.stage(r.Name, cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Pods: map[string]int{"one": 5}})
 }
 
 // Without steps an update is a rolling update, within its bounds.

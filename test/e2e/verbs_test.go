@@ -315,7 +315,7 @@ func TestAbortWhilePausedByHand(t *testing.T) {
 	s.change(r.Name, func(r *v1alpha1.Rollout) { r.Spec.Paused = true })
 	_, err := s.rollouts().Abort(s.ctx(), r.Name, &v1alpha1.Abort{}, metav1.CreateOptions{})
 	s.must(err)
-	s.stage(r.Name, cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Weight: 0, Pods: map[string]int{"one": 2}})
+	s.stage(r.Name, cluster.Stage{Phase: v1alpha1.RolloutPhaseDegraded, Step: 0, Pods: map[string]int{"one": 2}})
 }
 
 // isNotObserved says whether a verb was refused because the last change of the spec is not observed yet.

@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+
+	"sluice.dev/sluice/pkg/cmd/server"
+	"sluice.dev/sluice/pkg/generated/clientset/versioned"
+	"sluice.dev/sluice/test/cluster"
+)
+
+// host is the cluster that the servers of all tests belong to.
+var host *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Fprintln(os.Stderr, "the integration tests start a control plane, which is not done with -short")
+		os.Exit(0)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code, err := run(ctx, m)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(ctx context.Context, m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "sluice-integration-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if host, err = cluster.Up(ctx, cluster.Options{Dir: dir, HostOnly: true, Progress: os.Stderr}); err != nil {
+		return 1, err
+	}
+	defer func() {
+		if downErr := host.Down(context.WithoutCancel(ctx)); err == nil {
+			err = downErr
+		}
+	}()
+	return m.Run(), nil
+}
+
+// instance is a server in this process.
+type instance struct {
+	config *rest.Config
+	client versioned.Interface
+	// stop ends the server and waits for it; it may be called twice.
+	stop func()
+}
+
+// start runs a server on a data directory, in a namespace of its own, until the test ends.
+func start(t *testing.T, namespace, dataDir string) *instance {
+	t.Helper()
+	_, err := host.Host.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	// The next server has a store of its own, and would rightly miss the owners of what this one leaves.
+	t.Cleanup(func() {
+		everything := metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}
+		if err := host.Host.AppsV1().ReplicaSets(metav1.NamespaceDefault).DeleteCollection(context.WithoutCancel(t.Context()), everything, metav1.ListOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := newOptions(namespace, dataDir)
+	options.Recommended.SecureServing.Listener = listener
+	options.Recommended.SecureServing.BindAddress = net.IPv4(127, 0, 0, 1)
+	options.Recommended.SecureServing.BindPort = listener.Addr().(*net.TCPAddr).Port
+	options.Complete()
+	if err := options.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- options.Run(ctx) }()
+	running := true
+	s := &instance{stop: func() {
+		cancel()
+		if !running {
+			return
+		}
+		running = false
+		if err := <-ended; err != nil {
+			t.Errorf("the server ended with an error: %v", err)
+		}
+	}}
+	t.Cleanup(s.stop)
+	s.connect(t, namespace, listener.Addr().String())
+	return s
+}
+
+func newOptions(namespace, dataDir string) *server.Options {
+	options := server.NewOptions()
+	options.Recommended.CoreAPI.CoreAPIKubeconfigPath = filepath.Join(host.Dir(), "kubeconfig")
+	options.DataDir = dataDir
+	options.Namespace = namespace
+	return options
+}
+
+// connect makes an administrator's client of the server, and waits until that is ready.
+func (s *instance) connect(t *testing.T, namespace, address string) {
+	t.Helper()
+	s.config = &rest.Config{Host: "https://" + address, QPS: -1, ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf}}
+	s.config.TLSClientConfig = *host.Config.TLSClientConfig.DeepCopy()
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		secret, err := host.Host.CoreV1().Secrets(namespace).Get(ctx, server.ServingSecretName, metav1.GetOptions{})
+		if err != nil {
+			return false, nil
+		}
+		s.config.CAData, s.config.CAFile = secret.Data["ca.crt"], ""
+		if s.client, err = versioned.NewForConfig(s.config); err != nil {
+			return false, err
+		}
+		_, err = s.client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		return err == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("the server did not get ready: %v", err)
+	}
+}
