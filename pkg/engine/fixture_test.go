@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -17,6 +19,15 @@ import (
 
 // start is when every simulated cluster begins. It has nanoseconds, which no stored time can hold.
 var start = time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.UTC)
+
+// TestMain runs the property tests often enough to find what matters in the time of CI. More, for a long
+// run: -rapid.checks=20000 -rapid.steps=50.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "1000"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // rollout is a Rollout named demo with image v1, maxSurge and maxUnavailable 25 %.
 func rollout(n int32, steps ...rollouts.CanaryStep) *rollouts.Rollout {

@@ -179,8 +179,10 @@ func (b board) move() (next split, older []int32) {
 	return b.shrink(next), older
 }
 
-// shrink takes pods from the side that is above its goal (2.5.6-10).
+// shrink takes pods from the side that is above its goal (2.5.6-10). With no canary pod wanted, as after an
+// abort, it never takes a stable pod that would be wanted back.
 func (b board) shrink(next split) split {
+	kept := min(next.stable, b.goal.stable)
 	// Only the side being grown must be available; of the side being drained unavailable pods go first.
 	spare := sum(b.older, pool.holds) - b.minAvailable()
 	if b.goal.canary >= b.canary.size {
@@ -188,11 +190,12 @@ func (b board) shrink(next split) split {
 			next.stable = shrinkTo(next.stable, b.goal.stable, excess)
 			next.stable, next.canary = b.trim(b.stable, b.canary, next.stable, next.canary)
 		}
-		return next
-	}
-	if excess := b.canary.drainable() + b.stable.holds() + spare; excess > 0 {
+	} else if excess := b.canary.drainable() + b.stable.holds() + spare; excess > 0 {
 		next.canary = shrinkTo(next.canary, b.goal.canary, excess)
 		next.canary, next.stable = b.trim(b.canary, b.stable, next.canary, next.stable)
+	}
+	if b.goal.canary == 0 {
+		next.stable = max(next.stable, kept)
 	}
 	return next
 }
