@@ -103,7 +103,7 @@ func (c *Controller) waitForSync(ctx context.Context) bool {
 // dropManagedFields keeps out of the caches what nobody here reads. What a status write leaves out
 // the server leaves alone.
 func dropManagedFields(obj any) (any, error) {
-	if object, err := meta.Accessor(obj); err == nil {
+	if object, err := meta.Accessor(obj); err == nil && len(object.GetManagedFields()) > 0 {
 		object.SetManagedFields(nil)
 	}
 	return obj, nil

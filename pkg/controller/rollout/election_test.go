@@ -43,7 +43,7 @@ func TestALeaderThatLosesTheLeaseStopsAndStandsAgain(t *testing.T) {
 	})
 	var size atomic.Int32
 	size.Store(1)
-	c := w.start(func(s engine.Snapshot) engine.Decision { return grow(size.Load())(s) }, shortLease("one"))
+	c := w.start(growTo(&size), shortLease("one"))
 	eventually(t, "it acts", func() bool { return w.liveSize("demo-abc") == 1 })
 
 	unreachable.Store(true)
