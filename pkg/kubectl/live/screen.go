@@ -78,9 +78,10 @@ func (s *Screen) Paint(lines []string) error {
 	return err
 }
 
-// Close gives the terminal back as it was. What was painted last stays.
+// Close gives the terminal back as it was. What was painted last stays; what the terminal itself has put
+// below it, as the ^C that ended the painting, goes.
 func (s *Screen) Close() error {
-	if _, err := io.WriteString(s.out, wrap+showCursor); err != nil {
+	if _, err := io.WriteString(s.out, "\r"+eraseBelow+wrap+showCursor); err != nil {
 		return err
 	}
 	return s.restore()
