@@ -50,7 +50,9 @@ type Guard struct {
 
 // New returns a guard. Its gate stays closed until Run has judged the store.
 func New(c Config) *Guard {
-	return &Guard{Config: c, mirror: newMirror(c.Store, c.Host, c.Gate), tombstones: NewTombstones(c.Store)}
+	g := &Guard{Config: c, mirror: newMirror(c.Store, c.Host, c.Gate), tombstones: NewTombstones(c.Store)}
+	g.tombstones.noted = g.mirror.Note
+	return g
 }
 
 // Mirror is how the controller makes sure that what it acts upon will be remembered.

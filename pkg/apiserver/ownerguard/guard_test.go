@@ -205,6 +205,24 @@ func TestAnOlderCopyThatOnlyLacksANotedStepIsHeld(t *testing.T) {
 	w.start().mustHold("older copy")
 }
 
+func TestAnOlderCopyThatStillHasADeletedRolloutIsHeld(t *testing.T) {
+	w := newWorld(t)
+	s := w.start().mustServe()
+	w.deploy(s, "web")
+	s.stop()
+	old := w.disk.copy()
+	s = w.start().mustServe()
+	w.disk.deleteRollout("web")
+	before := s.Mirror().mirrored.Load()
+	if err := s.Tombstones().Add(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return s.Mirror().mirrored.Load() > before })
+	s.stop()
+	w.disk.putBack(old)
+	w.start().mustHold("older copy")
+}
+
 func TestForgedOwnerReferencesDoNotBlockAStart(t *testing.T) {
 	w := newWorld(t)
 	w.deploy(w.start().mustServe(), "web")

@@ -30,6 +30,9 @@ const (
 type Tombstones struct {
 	client *clientv3.Client
 	prefix string
+	// noted is told the revision of every tombstone, so that an older copy of the store, which has the
+	// Rollout still, is recognised too; nil for nobody.
+	noted func(revision uint64)
 
 	mu     sync.Mutex
 	lease  clientv3.LeaseID
@@ -41,8 +44,8 @@ func NewTombstones(s *Store) *Tombstones {
 	return &Tombstones{client: s.client, prefix: path.Join(s.root, "tombstones") + "/"}
 }
 
-// Add remembers that the Rollout with this UID was deleted on purpose. It is to be called before the
-// Rollout leaves the store; one too many does no harm, since what the store has is never missing.
+// Add remembers that the Rollout with this UID was deleted on purpose. One too
+// many does no harm, since what the store has is never missing.
 func (t *Tombstones) Add(ctx context.Context, uid types.UID) error {
 	if uid == "" {
 		return errors.New("a tombstone needs a UID")
@@ -52,12 +55,15 @@ func (t *Tombstones) Add(ctx context.Context, uid types.UID) error {
 		if err != nil {
 			return fmt.Errorf("lease for the tombstone of %s: %w", uid, err)
 		}
-		_, err = t.client.Put(ctx, t.prefix+string(uid), "", clientv3.WithLease(lease))
+		resp, err := t.client.Put(ctx, t.prefix+string(uid), "", clientv3.WithLease(lease))
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) && !fresh {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("tombstone of %s: %w", uid, err)
+		}
+		if t.noted != nil {
+			t.noted(uint64(resp.Header.Revision))
 		}
 		return nil
 	}
