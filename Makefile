@@ -93,7 +93,7 @@ clean: ## Stop the local control plane and delete all that was built and stored.
 ##  Tests
 
 .PHONY: test
-test: test-unit test-integration test-e2e ## Run all tests that continuous integration runs.
+test: verify test-unit test-integration test-e2e ## Run all checks and tests that continuous integration runs.
 
 .PHONY: test-unit
 test-unit: ## Run the unit tests.
@@ -102,8 +102,8 @@ test-unit: ## Run the unit tests.
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
 
 .PHONY: test-integration
-test-integration: ## Run the server with an embedded etcd in process.
-	$(GO) test -buildvcs=false $(RACE) -timeout 20m ./test/integration/...
+test-integration: localcluster ## Run the server with an embedded etcd in process.
+	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration/...
 
 .PHONY: test-e2e
 test-e2e: localcluster ## Run everything end to end on local control planes.
