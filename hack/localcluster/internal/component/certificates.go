@@ -39,7 +39,7 @@ const Admin = "admin"
 // token of its ServiceAccount.
 func users() []pki.Leaf {
 	return []pki.Leaf{
-		{Name: Admin, CommonName: "admin", Groups: []string{"system:masters"}},
+		{Name: Admin, CommonName: "kubernetes-admin", Groups: []string{"system:masters"}},
 		{Name: ControllerManager, CommonName: "system:kube-controller-manager"},
 		{Name: Scheduler, CommonName: "system:kube-scheduler"},
 		// kwok plays every node, which no role of Kubernetes is made for.
