@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,4 +166,61 @@ func (w *world) refused(err error, reason string) {
 	if refusal, ok := err.(*engine.Refusal); !ok || refusal.Reason != reason {
 		w.t.Fatalf("got %v, want a refusal with reason %s", err, reason)
 	}
+}
+
+// sizes checks the size that each ReplicaSet is told to have, oldest first, as "4 1".
+func (w *world) sizes(want string) {
+	w.t.Helper()
+	var got []string
+	for _, rs := range w.ReplicaSets() {
+		got = append(got, fmt.Sprint(*rs.Spec.Replicas))
+	}
+	if strings.Join(got, " ") != want {
+		w.t.Fatalf("sizes by revision: %s, want %s", strings.Join(got, " "), want)
+	}
+}
+
+// degraded checks that the Rollout is Degraded, and the reason that its message begins with.
+func (w *world) degraded(reason string) {
+	w.t.Helper()
+	if st := w.Rollout.Status; st.Phase != rollouts.RolloutPhaseDegraded || !strings.HasPrefix(st.Message, reason+": ") {
+		w.t.Fatalf("%s %q, want Degraded with %s", st.Phase, st.Message, reason)
+	}
+}
+
+// waitFor lets everybody work, a tenth of a second at a time, until the phase is reached.
+func (w *world) waitFor(phase rollouts.RolloutPhase, message string) {
+	w.t.Helper()
+	for range 1000 {
+		w.Reconcile()
+		w.SyncAll()
+		if st := w.Rollout.Status; st.Phase == phase && strings.HasPrefix(st.Message, message) {
+			return
+		}
+		w.Sleep(100 * time.Millisecond)
+		w.SyncAll()
+	}
+	w.t.Fatalf("never %s %q", phase, message)
+}
+
+// events checks the reasons of all events so far.
+func (w *world) events(want string) {
+	w.t.Helper()
+	var got []string
+	for _, e := range w.Events {
+		got = append(got, e.Reason)
+	}
+	if strings.Join(got, " ") != want {
+		w.t.Fatalf("events\n%s, want\n%s", strings.Join(got, " "), want)
+	}
+}
+
+// condition is the status of a condition, as "True"; "" if there is none.
+func (w *world) condition(t rollouts.RolloutConditionType) string {
+	for _, c := range w.Rollout.Status.Conditions {
+		if c.Type == t {
+			return string(c.Status)
+		}
+	}
+	return ""
 }
