@@ -194,10 +194,10 @@ func (l launcher) command(name string) string {
 // run runs one command of the launcher. Its error contains what the launcher said.
 func (l launcher) run(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, l.path(), append([]string{"--repository=" + l.repository, "--dir=" + l.dir}, args...)...)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, io.MultiWriter(&said, l.progress)
+	var said, complained bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, io.MultiWriter(&complained, l.progress)
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("localcluster %s: %w\n%s", strings.Join(args, " "), err, strings.TrimSpace(said.String()))
+		return fmt.Errorf("localcluster %s: %w\n%s", strings.Join(args, " "), err, strings.TrimSpace(said.String()+complained.String()))
 	}
 	return nil
 }
