@@ -66,9 +66,6 @@ type Config struct {
 	// exist that a store which is let in has never heard of. nil means that there is no such mark,
 	// as in tests.
 	EnsureMirrored func(ctx context.Context, resourceVersion uint64) error
-	// Started is closed when the server answers requests for Rollouts. Before that the controller
-	// reads none. nil means that it does so from the start.
-	Started <-chan struct{}
 }
 
 // complete returns the configuration with its defaults, or an error that names the field to mend.
@@ -101,11 +98,6 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.EnsureMirrored == nil {
 		c.EnsureMirrored = func(context.Context, uint64) error { return nil }
-	}
-	if c.Started == nil {
-		started := make(chan struct{})
-		close(started)
-		c.Started = started
 	}
 	var err error
 	if c.LeaderElection, err = c.LeaderElection.complete(); err != nil {

@@ -54,18 +54,19 @@ func New(config Config) (*Controller, error) {
 
 // Run fills the caches, stands for election and, while it leads, acts. It returns nil after ctx is
 // done and everything that it started has ended; the Lease has been released then. Losing the Lease
-// does not end it: it stands for election again.
+// does not end it: it stands for election again. It must only be called while the server answers
+// requests for Rollouts, and only once.
 func (c *Controller) Run(ctx context.Context) error {
 	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithName("rollout-controller"))
+	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	defer running.Wait()
+	defer func() {
+		cancel()
+		running.Wait()
+		c.phases.forgetAll()
+	}()
 
 	running.Go(func() { c.replicaSets.RunWithContext(ctx) })
-	select {
-	case <-c.config.Started:
-	case <-ctx.Done():
-		return nil
-	}
 	running.Go(func() { c.rollouts.RunWithContext(ctx) })
 	if !c.waitForSync(ctx) {
 		return nil

@@ -120,13 +120,14 @@ func TestANewLeaderReadsTheServersBeforeItsFirstWrite(t *testing.T) {
 	r := w.addRollout("demo")
 	old := w.addReplicaSet(testReplicaSet(r, "abc", 0))
 	var sizes []int32
+	letGo := make(chan func(), 1)
 	c := w.controller(func(s engine.Snapshot) engine.Decision {
 		sizes = append(sizes, *s.ReplicaSets[0].Spec.Replicas)
 		return grow(3)(s)
 	}, func(c *Config) { c.Workers = 1 })
 	w.host.PrependReactor("create", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
 		// The last write of the leader before, which the caches are late to show.
-		w.hold("replicasets")
+		letGo <- w.hold("replicasets")
 		written := old.DeepCopy()
 		written.Spec.Replicas = new(int32(3))
 		return false, nil, w.stored.Update(appsv1.SchemeGroupVersion.WithResource("replicasets"), written, testNamespace)
@@ -141,7 +142,7 @@ func TestANewLeaderReadsTheServersBeforeItsFirstWrite(t *testing.T) {
 		}
 		return false
 	})
-	w.held["replicasets"].Unlock()
+	(<-letGo)()
 	stop()
 	if got := w.count("patch replicasets"); got != 0 {
 		t.Errorf("wrote %d times by what it had not seen", got)
@@ -149,19 +150,6 @@ func TestANewLeaderReadsTheServersBeforeItsFirstWrite(t *testing.T) {
 	if len(sizes) < 2 || sizes[0] != 0 || sizes[1] != 3 {
 		t.Errorf("decided by the sizes %v, want first the cache's 0, then the server's 3", sizes)
 	}
-}
-
-func TestReadsNoRolloutsBeforeTheServerAnswers(t *testing.T) {
-	w := newWorld(t)
-	started := make(chan struct{})
-	c := w.controller(nothing, func(c *Config) { c.Started = started })
-	w.run(c)
-	eventually(t, "the ReplicaSets are watched", c.replicaSets.HasSynced)
-	if got := w.rollouts.Actions(); len(got) > 0 || c.Synced() || c.Leading() {
-		t.Errorf("requested %v before it may", got)
-	}
-	close(started)
-	eventually(t, "it leads", c.Leading)
 }
 
 func TestConfig(t *testing.T) {

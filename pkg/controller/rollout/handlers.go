@@ -51,6 +51,13 @@ func (p phaseCount) forget(name cache.ObjectName) {
 	}
 }
 
+// forgetAll is for the end of the caches.
+func (p phaseCount) forgetAll() {
+	for name := range p {
+		p.forget(name)
+	}
+}
+
 // handleEvents makes every change of a Rollout, or of a ReplicaSet that concerns one, a reason to
 // look at that Rollout at once.
 func (c *Controller) handleEvents() error {

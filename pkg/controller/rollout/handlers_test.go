@@ -7,11 +7,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	appsinformers "k8s.io/client-go/informers/apps/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/component-base/metrics/testutil"
 
-	appsinformers "k8s.io/client-go/informers/apps/v1"
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/engine"
@@ -132,6 +132,10 @@ func TestRolloutsAreCountedByPhase(t *testing.T) {
 		if got, err := testutil.GetGaugeMetricValue(rolloutPhases.WithLabelValues(phase)); err != nil || got != want {
 			t.Errorf("%s: %v (%v), want %v", phase, got, err, want)
 		}
+	}
+	c.phases.forgetAll()
+	if got, err := testutil.GetGaugeMetricValue(rolloutPhases.WithLabelValues("Paused")); err != nil || got != 0 {
+		t.Errorf("without caches %v (%v) Rollouts are still counted", got, err)
 	}
 }
 

@@ -154,10 +154,13 @@ func (v *versionedTracker) check(gvr schema.GroupVersionResource, obj runtime.Ob
 	return nil
 }
 
-// hold keeps the watch events of a resource back until the returned function is called.
+// hold keeps the watch events of a resource back until the returned function is called, or the test
+// ends.
 func (w *world) hold(resource string) (letGo func()) {
 	w.held[resource].Lock()
-	return w.held[resource].Unlock
+	letGo = sync.OnceFunc(w.held[resource].Unlock)
+	w.t.Cleanup(letGo)
+	return letGo
 }
 
 // addRollout stores a Rollout.
