@@ -5,6 +5,7 @@
 package hosttemplate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ func (r *Resolver) dryRun(ctx context.Context, rollout *rollouts.Rollout) (*core
 	}
 	warning.AddWarning(ctx, "", "the cluster would refuse a ReplicaSet of this template now: "+err.Error())
 	podTemplate, err := r.host.CoreV1().PodTemplates(rollout.Namespace).Create(ctx, &corev1.PodTemplate{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: rollout.Name + "-"},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: generateName(rollout)},
 		Template:   rollout.Spec.Template,
 	}, options)
 	if err == nil {
@@ -85,7 +86,7 @@ func (r *Resolver) dryRun(ctx context.Context, rollout *rollouts.Rollout) (*core
 // probe is the ReplicaSet that would be made of the template, with no pods.
 func probe(rollout *rollouts.Rollout) *appsv1.ReplicaSet {
 	return &appsv1.ReplicaSet{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: rollout.Name + "-", Labels: rollout.Spec.Template.Labels},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: generateName(rollout), Labels: rollout.Spec.Template.Labels},
 		Spec: appsv1.ReplicaSetSpec{
 			Replicas:        ptr.To[int32](0),
 			MinReadySeconds: rollout.Spec.MinReadySeconds,
@@ -93,6 +94,12 @@ func probe(rollout *rollouts.Rollout) *appsv1.ReplicaSet {
 			Template:        rollout.Spec.Template,
 		},
 	}
+}
+
+// generateName is the beginning of the names of what the host is asked to make of the template. A Rollout that
+// is to get a generated name has none yet; "x" stands for what will be generated.
+func generateName(rollout *rollouts.Rollout) string {
+	return cmp.Or(rollout.Name, rollout.GenerateName+"x") + "-"
 }
 
 // answer is what the client is told if the host does not accept the probe; nil if the refusal is one of

@@ -2,8 +2,10 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -107,9 +109,6 @@ func (r *REST) Create(ctx context.Context, obj runtime.Object, createValidation 
 		if err := write.onCreate(ctx, rollout); err != nil {
 			return nil, err
 		}
-		if write.answered != nil {
-			rollout.Spec.Template = *write.answered.DeepCopy()
-		}
 	}
 	return r.Store.Create(ctx, obj, createValidation, options)
 }
@@ -117,7 +116,26 @@ func (r *REST) Create(ctx context.Context, obj runtime.Object, createValidation 
 // Update stores a changed Rollout; a changed template must be one that the host accepts.
 func (r *REST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	ctx, write := withTemplateWrite(ctx, r.templates)
+	// Only server-side apply asks for what is not there to be created.
+	if forceAllowCreate {
+		objInfo = appliedObjectInfo{objInfo}
+	}
 	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+}
+
+// appliedObjectInfo is the object of a server-side apply. An applied configuration with an unknown field, a
+// quantity that cannot be read or a key twice makes the field manager return a bare error, which would be
+// answered as a failure of ours; it is the client's.
+type appliedObjectInfo struct{ rest.UpdatedObjectInfo }
+
+// UpdatedObject returns the object with the configuration applied.
+func (i appliedObjectInfo) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
+	obj, err := i.UpdatedObjectInfo.UpdatedObject(ctx, old)
+	var answer apierrors.APIStatus
+	if err == nil || errors.As(err, &answer) || ctx.Err() != nil {
+		return obj, err
+	}
+	return nil, apierrors.NewBadRequest(err.Error())
 }
 
 // UIDs returns every stored Rollout as namespace/name, by UID. It reads the store as it is now.

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -244,6 +245,56 @@ func TestATemplateThatTheHostRefusesIsNotStored(t *testing.T) {
 	}
 	if image := stored.(*rollouts.Rollout).Spec.Template.Spec.Containers[0].Image; image != "blue" {
 		t.Errorf("stored image %q although the host did not accept it", image)
+	}
+}
+
+func TestAReplacementWithoutUIDIsResolvedToo(t *testing.T) {
+	f := newFixture(t)
+	f.create(t, newRollout())
+	updated, err := f.update(t, func(r *rollouts.Rollout) {
+		r.ObjectMeta = metav1.ObjectMeta{Name: r.Name}
+		r.Spec.Template.Spec.RestartPolicy = ""
+		r.Spec.Template.Spec.Containers[0].Image = "red"
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if updated.Status.CurrentPodHash != "hash-of-red" || updated.Spec.Template.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		t.Errorf("stored hash %s and restartPolicy %q, want those of the host's answer", updated.Status.CurrentPodHash, updated.Spec.Template.Spec.RestartPolicy)
+	}
+}
+
+func TestCreationByServerSideApplyIsResolvedToo(t *testing.T) {
+	f := newFixture(t)
+	info := rest.DefaultUpdatedObjectInfo(newRollout())
+	obj, created, err := f.Rollout.Update(inNamespace(), "web", info, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, true, &metav1.UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rollout := obj.(*rollouts.Rollout)
+	if !created || rollout.Status.CurrentPodHash != "hash-of-blue" || rollout.Status.Revision != 1 || rollout.Spec.Template.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		t.Errorf("created %v with hash %s, revision %d, restartPolicy %q; want those of the host's answer", created,
+			rollout.Status.CurrentPodHash, rollout.Status.Revision, rollout.Spec.Template.Spec.RestartPolicy)
+	}
+}
+
+func TestAConfigurationThatCannotBeAppliedIsTheClientsMistake(t *testing.T) {
+	f := newFixture(t)
+	info := rest.DefaultUpdatedObjectInfo(nil, func(context.Context, runtime.Object, runtime.Object) (runtime.Object, error) {
+		return nil, errors.New(".spec.replica: field not declared in schema")
+	})
+	_, _, err := f.Rollout.Update(inNamespace(), "web", info, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, true, &metav1.UpdateOptions{})
+	if !apierrors.IsBadRequest(err) {
+		t.Errorf("got %v, want BadRequest", err)
+	}
+}
+
+func TestTheStatusInTheBodyOfACreationDoesNotCount(t *testing.T) {
+	f := newFixture(t)
+	body := newRollout()
+	body.Status = rollouts.RolloutStatus{Revision: 7, StableRS: "forged"}
+	if created := f.create(t, body); created.Status.Revision != 1 || created.Status.StableRS != "" {
+		t.Errorf("stored revision %d and stable %q, want 1 and none", created.Status.Revision, created.Status.StableRS)
 	}
 }
 

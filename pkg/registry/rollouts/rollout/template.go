@@ -7,6 +7,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
@@ -54,7 +55,11 @@ func (w *templateWrite) onCreate(ctx context.Context, rollout *rollouts.Rollout)
 	if len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {
 		return nil
 	}
-	return w.resolve(ctx, rollout)
+	if err := w.resolve(ctx, unborn(ctx, rollout)); err != nil {
+		return err
+	}
+	rollout.Spec.Template = *w.answered.DeepCopy()
+	return nil
 }
 
 // onUpdate is a rest.TransformFunc: it runs after the mutating admission of every attempt to store an
@@ -66,10 +71,14 @@ func (w *templateWrite) onUpdate(ctx context.Context, obj, old runtime.Object) (
 		return nil, apierrors.NewBadRequest("the body must be a Rollout")
 	}
 	w.resolution = nil
+	if stored.ResourceVersion == "" {
+		// Server-side apply creates what is not there by an update of nothing.
+		return rollout, w.onCreate(ctx, rollout)
+	}
 	if apiequality.Semantic.DeepEqual(rollout.Spec.Template, stored.Spec.Template) {
 		return rollout, nil
 	}
-	if len(validation.ValidateRolloutUpdate(withResourceVersion(rollout, stored), stored)) > 0 {
+	if len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {
 		return rollout, nil
 	}
 	if err := w.resolve(ctx, withIdentity(rollout, stored)); err != nil {
@@ -83,11 +92,12 @@ func (w *templateWrite) onUpdate(ctx context.Context, obj, old runtime.Object) (
 	return rollout, nil
 }
 
-// withResourceVersion is a view of an update for validation alone: an unconditional update has no
-// resourceVersion of its own yet.
-func withResourceVersion(rollout, stored *rollouts.Rollout) *rollouts.Rollout {
+// unborn is a view of a new Rollout as it will be stored: in the namespace of the request, and without the
+// uid and the status that a client may have put into its body.
+func unborn(ctx context.Context, rollout *rollouts.Rollout) *rollouts.Rollout {
 	view := *rollout
-	view.ResourceVersion = stored.ResourceVersion
+	view.Namespace = genericapirequest.NamespaceValue(ctx)
+	view.UID, view.Status = "", rollouts.RolloutStatus{}
 	return &view
 }
 
