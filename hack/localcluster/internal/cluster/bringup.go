@@ -121,10 +121,11 @@ func (c *Cluster) movePorts(name string) error {
 
 // writeFiles writes the configuration files of the components and the kustomization.
 func writeFiles(layout component.Layout) error {
-	base, err := filepath.Rel(layout.Config(component.ArtifactsFolder), filepath.Join(layout.Repository, "artifacts", "base"))
+	base, err := relative(layout.Config(""), filepath.Join(layout.Repository, "artifacts", "base"))
 	if err != nil {
 		return err
 	}
+	base = filepath.Join("..", base) // the kustomization has a folder of its own
 	for name, content := range layout.Files(base) {
 		path := layout.Config(name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -135,4 +136,18 @@ func writeFiles(layout component.Layout) error {
 		}
 	}
 	return nil
+}
+
+// relative is the path from one folder to another as the file system sees them: kustomize takes no
+// absolute path, and resolves symbolic links before it follows a relative one.
+func relative(from, to string) (string, error) {
+	from, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return "", err
+	}
+	to, err = filepath.EvalSymlinks(to)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(from, to)
 }

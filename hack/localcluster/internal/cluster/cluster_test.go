@@ -178,3 +178,19 @@ func TestStopOrder(t *testing.T) {
 		t.Errorf("stopped in the order %q; want %q: clients before their servers", got, want)
 	}
 }
+
+func TestTheWayToTheArtifactsFollowsSymbolicLinks(t *testing.T) {
+	root := t.TempDir()
+	for _, folder := range []string{"real/deep/plane", "source"} {
+		if err := os.MkdirAll(filepath.Join(root, folder), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(root, "real/deep"), filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := relative(filepath.Join(root, "link/plane"), filepath.Join(root, "source"))
+	if want := "../../../source"; err != nil || got != want {
+		t.Errorf("the way is %q, %v; want %q", got, err, want)
+	}
+}
