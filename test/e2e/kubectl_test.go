@@ -146,7 +146,11 @@ func TestScale(t *testing.T) {
 	s := together(t)
 	r := s.pausedUpdate("scaled")
 	s.kubectl("scale", resource, r.Name, "--replicas=6")
-	s.stage(r.Name, cluster.Stage{Phase: v1alpha1.RolloutPhasePaused, Step: 1, Weight: 50, Pods: map[string]int{"one": 3, "two": 3}})
+	s.awaitPods(r, map[string]int{"one": 3, "two": 3})
+	s.await(r.Name, func(r *v1alpha1.Rollout) string {
+		return unless(r.Status.AvailableReplicas == 6, "6 available replicas")
+	})
+	s.atPause(r.Name, 1)
 	scale, err := s.rollouts().GetScale(s.ctx(), r.Name, metav1.GetOptions{})
 	s.must(err)
 	if scale.Spec.Replicas != 6 || scale.Status.Replicas != 6 || scale.Status.Selector != "app=scaled" {

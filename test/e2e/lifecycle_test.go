@@ -120,3 +120,16 @@ func TestHistoryLimit(t *testing.T) {
 	})
 	s.must(err)
 }
+
+// A Rollout may get a generated name; that of its ReplicaSets begins with it.
+func TestGeneratedName(t *testing.T) {
+	s := together(t)
+	r := newRollout("", 1)
+	r.GenerateName = "generated-"
+	r.Spec.Selector.MatchLabels["app"], r.Spec.Template.Labels["app"] = "generated", "generated"
+	created := s.create(r)
+	s.awaitPhase(created.Name, v1alpha1.RolloutPhaseHealthy)
+	if sets := s.sets(s.get(created.Name)); len(sets) != 1 || sets[0].Name != created.Name+"-"+s.get(created.Name).Status.CurrentPodHash {
+		t.Errorf("the ReplicaSets of %s are %v", created.Name, sets)
+	}
+}

@@ -244,3 +244,13 @@ func (s *scenario) pods(r *v1alpha1.Rollout, want map[string]int) {
 		s.Errorf("the pods of %s are %v instead of %v", r.Name, got, want)
 	}
 }
+
+// awaitPods waits until the Rollout has these available pods, and no others.
+func (s *scenario) awaitPods(r *v1alpha1.Rollout, want map[string]int) {
+	s.Helper()
+	_, err := cluster.Await(s.ctx(), s.Pods(s.namespace, r.Status.Selector), func(pods []*corev1.Pod) string {
+		got := cluster.PodsByTag(pods)
+		return unless(maps.Equal(got, want), fmt.Sprintf("%v; there are %v", want, got))
+	})
+	s.must(err)
+}

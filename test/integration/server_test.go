@@ -12,7 +12,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -91,7 +93,11 @@ func TestAnUpdateWithEverybodyWritingAtOnce(t *testing.T) {
 			}
 			s.await(t, name, "Paused", paused)
 			s.meddle(t, name)
-			if _, err := rollouts.Promote(t.Context(), name, &v1alpha1.Promotion{Full: true}, metav1.CreateOptions{}); err != nil && !apierrors.IsConflict(err) {
+			// What the others did may still be on its way to being observed.
+			if err := retry.OnError(wait.Backoff{Duration: 100 * time.Millisecond, Steps: 50}, apierrors.IsConflict, func() error {
+				_, err := rollouts.Promote(t.Context(), name, &v1alpha1.Promotion{Full: true}, metav1.CreateOptions{})
+				return err
+			}); err != nil {
 				t.Error(err)
 			}
 			if got := s.await(t, name, "Healthy", healthy).Status; got.StableRS != got.CurrentPodHash || got.Revision != 2 {
