@@ -136,6 +136,7 @@ func (o *Options) serve(ctx context.Context) error {
 		Namespace:      o.Namespace,
 		LeaderElection: o.LeaderElection,
 		EnsureMirrored: guard.Mirror().Ensure,
+		NoteMirrored:   guard.Mirror().Note,
 	})
 	return run(ctx, server.GenericAPIServer, gate, guard, acting)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -66,6 +67,9 @@ func (t *term) record(ctx context.Context, seen *observation, events []engine.Ev
 
 // applyToHost makes all writes to the host cluster.
 func (t *term) applyToHost(ctx context.Context, seen *observation, page *entry, d engine.Decision) error {
+	if err := t.mark(ctx, seen, d); err != nil {
+		return err
+	}
 	if err := t.adopt(ctx, seen, page, d.Adopt); err != nil {
 		return err
 	}
@@ -83,6 +87,28 @@ func (t *term) applyToHost(ctx context.Context, seen *observation, page *entry, 
 		if err := t.delete(ctx, seen, page, ref); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// mark sees to it that an older copy of the store is recognised as one, should it ever be put back after
+// this. What gets an owner reference would be collected by a store that lacks the owner, so the mark comes
+// first; what is only scaled or deleted would be moved again, and the mark may follow.
+func (t *term) mark(ctx context.Context, seen *observation, d engine.Decision) error {
+	owning := len(d.Adopt) > 0 || d.Create != nil
+	if !owning && len(d.Scale)+len(d.Delete) == 0 {
+		return nil
+	}
+	version, err := strconv.ParseUint(seen.served.ResourceVersion, 10, 64)
+	if err != nil {
+		return fmt.Errorf("the resourceVersion of the Rollout is no number, which the mark against older copies of the store needs: %w", err)
+	}
+	if !owning {
+		t.config.NoteMirrored(version)
+		return nil
+	}
+	if err := t.config.EnsureMirrored(ctx, version); err != nil {
+		return fmt.Errorf("marking the store's revision in the host cluster before ReplicaSets get an owner in it: %w", err)
 	}
 	return nil
 }

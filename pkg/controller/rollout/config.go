@@ -62,10 +62,13 @@ type Config struct {
 	// Clock is the time that decisions are made by. Default: the real one.
 	Clock clock.WithTicker
 	// EnsureMirrored returns once the mark by which an older copy of the store would be noticed is at
-	// least resourceVersion. It is called before a ReplicaSet is created, so that no ReplicaSet can
+	// least resourceVersion. It is called before a ReplicaSet is created or adopted, so that no ReplicaSet can
 	// exist that a store which is let in has never heard of. nil means that there is no such mark,
 	// as in tests.
 	EnsureMirrored func(ctx context.Context, resourceVersion uint64) error
+	// NoteMirrored does the same soon, without being waited for. It is called before ReplicaSets are
+	// scaled or deleted. nil as above.
+	NoteMirrored func(resourceVersion uint64)
 }
 
 // complete returns the configuration with its defaults, or an error that names the field to mend.
@@ -98,6 +101,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.EnsureMirrored == nil {
 		c.EnsureMirrored = func(context.Context, uint64) error { return nil }
+	}
+	if c.NoteMirrored == nil {
+		c.NoteMirrored = func(uint64) {}
 	}
 	var err error
 	if c.LeaderElection, err = c.LeaderElection.complete(); err != nil {

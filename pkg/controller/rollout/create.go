@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,13 +19,6 @@ var errNameTaken = errors.New("the name is taken")
 
 // create makes the ReplicaSet of a new revision.
 func (t *term) create(ctx context.Context, seen *observation, page *entry, wanted *appsv1.ReplicaSet) error {
-	version, err := strconv.ParseUint(seen.served.ResourceVersion, 10, 64)
-	if err != nil {
-		return fmt.Errorf("the resourceVersion of the Rollout is no number, which the mark against older copies of the store needs: %w", err)
-	}
-	if err := t.config.EnsureMirrored(ctx, version); err != nil {
-		return fmt.Errorf("marking the store's revision in the host cluster before a ReplicaSet is created: %w", err)
-	}
 	client := t.config.Host.AppsV1().ReplicaSets(seen.served.Namespace)
 	hostWrites.WithLabelValues("create", "replicasets").Inc()
 	created, err := client.Create(ctx, wanted, metav1.CreateOptions{FieldManager: fieldManager})

@@ -71,7 +71,9 @@ func TestValidateRollout(t *testing.T) {
 			r.Spec.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Near", Values: []string{"web"}}}
 		}, []string{"spec.selector.matchExpressions[0].operator"}},
 		{"a selector that does not match the template", func(r *rollouts.Rollout) { r.Spec.Template.Labels = map[string]string{"app": "api"} }, []string{"spec.template.metadata.labels"}},
-		{"a selector on our own label", func(r *rollouts.Rollout) { r.Spec.Selector.MatchLabels = map[string]string{rollouts.PodTemplateHashLabel: "x"} }, []string{"spec.selector"}},
+		{"a selector on our own label", func(r *rollouts.Rollout) {
+			r.Spec.Selector.MatchLabels = map[string]string{rollouts.PodTemplateHashLabel: "x"}
+		}, []string{"spec.selector"}},
 		{"a template with our own label", func(r *rollouts.Rollout) {
 			r.Spec.Template.Labels = map[string]string{"app": "web", rollouts.PodTemplateHashLabel: "x"}
 		}, []string{"spec.template.metadata.labels[sluice.dev/pod-template-hash]"}},
