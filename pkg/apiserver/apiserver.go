@@ -53,7 +53,7 @@ func (c *Config) Complete() CompletedConfig {
 	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
 		// The gate is outermost of ours, yet inside authentication and authorization: its answer names
 		// Rollouts, which not everybody may know of.
-		return genericapiserver.DefaultBuildHandlerChain(gate(withStrictFields(handler)), config)
+		return genericapiserver.DefaultBuildHandlerChain(gate(withStrictFields(withPatchRemembered(handler))), config)
 	}
 	return CompletedConfig{&completedConfig{GenericConfig: c.GenericConfig.Complete(), ExtraConfig: &c.ExtraConfig}}
 }

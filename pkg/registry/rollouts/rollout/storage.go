@@ -120,7 +120,7 @@ func (r *REST) Update(ctx context.Context, name string, objInfo rest.UpdatedObje
 	if forceAllowCreate {
 		objInfo = appliedObjectInfo{objInfo}
 	}
-	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(explainedInfo{objInfo, name}, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
 }
 
 // appliedObjectInfo is the object of a server-side apply. An applied configuration with an unknown field, a

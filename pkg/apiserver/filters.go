@@ -1,6 +1,8 @@
 package apiserver
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -8,6 +10,7 @@ import (
 	"k8s.io/apiserver/pkg/warning"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/registry/rollouts/rollout"
 )
 
 const fieldValidation = "fieldValidation"
@@ -38,4 +41,20 @@ func withStrictFields(handler http.Handler) http.Handler {
 
 func writesBody(verb string) bool {
 	return verb == "create" || verb == "update" || verb == "patch"
+}
+
+// withPatchRemembered keeps what is read of a patch, for the storage to explain a failure by.
+func withPatchRemembered(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		info, ok := request.RequestInfoFrom(req.Context())
+		if ok && info.IsResourceRequest && info.APIGroup == rollouts.GroupName && info.Verb == "patch" {
+			patch := &bytes.Buffer{}
+			req = req.WithContext(rollout.WithPatch(req.Context(), patch))
+			req.Body = struct {
+				io.Reader
+				io.Closer
+			}{io.TeeReader(req.Body, patch), req.Body}
+		}
+		handler.ServeHTTP(w, req)
+	})
 }
