@@ -121,7 +121,7 @@ func (d *decider) recordResumption(reason string) {
 	case reason == reasonResumed && st.PromoteFull:
 		d.event(false, eventResumed, "Promoted in full: all remaining steps of the update to revision %d are skipped", st.Revision)
 	case reason == reasonResumed && !stepsDone(d.rollout):
-		d.event(false, eventResumed, "Promoted to step %d/%d", stepIndex(d.rollout)+1, len(steps(d.rollout)))
+		d.event(false, eventResumed, "Promoted to step %d/%d", stepIndex(d.rollout), len(steps(d.rollout)))
 	case reason == reasonResumed:
 		d.event(false, eventResumed, "Promoted past the last step")
 	case reason == reasonRetry:

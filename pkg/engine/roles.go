@@ -86,7 +86,7 @@ func (d *decider) hold() {
 	if findCondition(d.stored, rollouts.RolloutHeld) == nil {
 		d.event(true, eventHeld, "ReplicaSet %q carries revision %d, the Rollout only %d: nothing is done", rs.Name, revisionOf(rs), r.Status.Revision)
 	}
-	message := "ReplicaSet " + rs.Name + " carries a higher revision than the Rollout, whose stored copy is too old: nothing is scaled, created or deleted. Restore the newest copy of the store"
+	message := "ReplicaSet " + rs.Name + " carries a higher revision than the Rollout, whose stored copy is too old: nothing is scaled, created or deleted. Restore the newest copy of the store; or give up the stored copy: kubectl sluice detach " + r.Name + ", which keeps the pods, and apply the manifest again"
 	setCondition(&r.Status, rollouts.RolloutHeld, corev1.ConditionTrue, reasonNewerRevision, message, d.now)
 	r.Status.ObservedGeneration = r.Generation
 	d.count()

@@ -171,7 +171,7 @@ func (d *decider) awaitPause(s rollouts.CanaryStep) {
 	st := &d.rollout.Status
 	if len(st.PauseConditions) == 0 {
 		st.PauseConditions = []rollouts.PauseCondition{{Reason: rollouts.PauseReasonCanaryPauseStep, StartTime: microAtOrAfter(d.now)}}
-		d.event(false, eventPaused, "Paused at step %d/%d%s", stepIndex(d.rollout)+1, len(steps(d.rollout)), pauseEnd(length, timed))
+		d.event(false, eventPaused, "Paused at step %d/%d%s", stepIndex(d.rollout), len(steps(d.rollout)), pauseEnd(length, timed))
 	}
 	st.ControllerPause = true
 	if timed {
