@@ -24,6 +24,9 @@ type state struct {
 type Component struct {
 	// Name is its name.
 	Name string `json:"name"`
+	// Path is its executable, Args are its arguments.
+	Path string   `json:"path"`
+	Args []string `json:"args"`
 	// URL is where clients reach it.
 	URL string `json:"url"`
 	// DataDir is where it keeps its data.

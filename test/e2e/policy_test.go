@@ -14,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	quantity "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
@@ -156,7 +155,7 @@ func TestPolicyOnPromote(t *testing.T) {
 		_, err := s.rollouts().Promote(s.ctx(), r.Name, &v1alpha1.Promotion{Full: true}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}
-	s.must(wait.PollUntilContextCancel(s.ctx(), poll, true, func(context.Context) (bool, error) { return full() != nil, nil }))
+	s.eventually("the policy to hold", func(context.Context) bool { return full() != nil })
 	s.refused(full(), http.StatusUnprocessableEntity, "nobody promotes in full here")
 	output := s.run("", "patch", "rollouts.sluice.dev", r.Name, "--subresource=promote", "--type=merge", "-p", `{"full":true}`)
 	if output.Code == 0 {
@@ -182,10 +181,10 @@ func TestPolicyOnReplicaSetsIsAWarning(t *testing.T) {
 	config.WarningHandler = heard
 	client, err := versioned.NewForConfig(config)
 	s.must(err)
-	s.must(wait.PollUntilContextCancel(s.ctx(), poll, true, func(context.Context) (bool, error) {
-		_, err := client.SluiceV1alpha1().Rollouts(s.namespace).Create(s.ctx(), newRollout("probe", 0), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return strings.Contains(heard.String(), "no replicasets here"), err
-	}))
+	s.eventually("the policy to hold", func(ctx context.Context) bool {
+		_, err := client.SluiceV1alpha1().Rollouts(s.namespace).Create(ctx, newRollout("probe", 0), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && strings.Contains(heard.String(), "no replicasets here")
+	})
 	_, err = client.SluiceV1alpha1().Rollouts(s.namespace).Create(s.ctx(), newRollout("stored", 0), metav1.CreateOptions{})
 	s.must(err)
 }

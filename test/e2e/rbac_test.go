@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/cert"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -68,27 +67,26 @@ func TestRolesAreApart(t *testing.T) {
 	s := together(t)
 	r := s.pausedUpdate("shared")
 	promoter, editor := s.user("paul", "sluice-promoter"), s.user("emma", "sluice-editor")
-	eventually(s, func() error {
+	s.oncePermitted(func() error {
 		_, err := editor.patch(r.Name, `{"spec":{"minReadySeconds":1}}`)
 		return err
 	})
-	eventually(s, func() error { return promoter.perform(r.Name, "promote") })
+	s.oncePermitted(func() error { return promoter.perform(r.Name, "promote") })
 	_, err := promoter.patch(r.Name, `{"spec":{"paused":true}}`)
 	s.refused(err, http.StatusForbidden)
 	s.refused(editor.perform(r.Name, "promote"), http.StatusForbidden, "rollouts/promote")
 	s.refused(promoter.perform(r.Name, "abort"), http.StatusForbidden, "rollouts/abort")
 }
 
-// eventually repeats what is forbidden until the host has learnt of a binding.
-func eventually(s *scenario, act func() error) {
+// oncePermitted repeats what is forbidden until the host has learnt of a binding.
+func (s *scenario) oncePermitted(act func() error) {
 	s.Helper()
 	var err error
-	if wait.PollUntilContextCancel(s.ctx(), poll, true, func(context.Context) (bool, error) {
+	s.eventually("permission", func(context.Context) bool {
 		err = act()
-		return !apierrors.IsForbidden(err) && !isNotObserved(err), nil
-	}) != nil || err != nil {
-		s.Fatal(err)
-	}
+		return !apierrors.IsForbidden(err) && !isNotObserved(err)
+	})
+	s.must(err)
 }
 
 // Headers that claim an identity count only from the front proxy, which has a certificate of its authority.

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -136,7 +137,11 @@ func (s *scenario) setTag(name, tag string) *v1alpha1.Rollout {
 
 // patch patches a Rollout, or one of its subresources.
 func (s *scenario) patch(name, patch string, subresources ...string) (*v1alpha1.Rollout, error) {
-	return s.rollouts().Patch(s.ctx(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, subresources...)
+	return s.patchContext(s.ctx(), name, patch, subresources...)
+}
+
+func (s *scenario) patchContext(ctx context.Context, name, patch string, subresources ...string) (*v1alpha1.Rollout, error) {
+	return s.rollouts().Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, subresources...)
 }
 
 // await waits until nothing is lacking of the Rollout any more.
@@ -253,4 +258,13 @@ func (s *scenario) awaitPods(r *v1alpha1.Rollout, want map[string]int) {
 		return unless(maps.Equal(got, want), fmt.Sprintf("%v; there are %v", want, got))
 	})
 	s.must(err)
+}
+
+// eventually waits for what cannot be watched.
+func (s *scenario) eventually(what string, is func(context.Context) bool) {
+	s.Helper()
+	err := wait.PollUntilContextCancel(s.ctx(), poll, true, func(ctx context.Context) (bool, error) { return is(ctx), nil })
+	if err != nil {
+		s.Fatalf("waited in vain for %s: %v", what, err)
+	}
 }

@@ -185,5 +185,5 @@ func (m measurement) update(ctx context.Context) (time.Duration, error) {
 	return end.Sub(start), err
 }
 
-// profileLength is roughly that of an update of the default scenario.
-const profileLength = 15 * time.Second
+// profileLength covers most of an update of the default scenario.
+const profileLength = 20 * time.Second
