@@ -50,10 +50,15 @@ type Server struct {
 // Complete fills in what was not set and can be derived.
 func (c *Config) Complete() CompletedConfig {
 	gate := c.ExtraConfig.Gate
+	identity := authentication{}
+	if header := c.GenericConfig.Authentication.RequestHeaderConfig; header != nil {
+		identity.frontProxy = header.CAContentProvider
+	}
+	c.GenericConfig.ReadyzChecks = append(c.GenericConfig.ReadyzChecks, identity)
 	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
 		// The gate is outermost of ours, yet inside authentication and authorization: its answer names
 		// Rollouts, which not everybody may know of.
-		return genericapiserver.DefaultBuildHandlerChain(gate(withStrictFields(withPatchRemembered(handler))), config)
+		return identity.wrap(genericapiserver.DefaultBuildHandlerChain(gate(withStrictFields(withPatchRemembered(handler))), config))
 	}
 	return CompletedConfig{&completedConfig{GenericConfig: c.GenericConfig.Complete(), ExtraConfig: &c.ExtraConfig}}
 }

@@ -2,11 +2,14 @@ package apiserver
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/pkg/warning"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
@@ -54,6 +57,38 @@ func withPatchRemembered(handler http.Handler) http.Handler {
 				io.Reader
 				io.Closer
 			}{io.TeeReader(req.Body, patch), req.Body}
+		}
+		handler.ServeHTTP(w, req)
+	})
+}
+
+// authentication knows whether callers can be told apart yet: the authority of the front proxy comes from the
+// host, a moment after the server listens.
+type authentication struct {
+	frontProxy dynamiccertificates.CAContentProvider
+}
+
+// Name is the name of the health check.
+func (authentication) Name() string { return "front-proxy-authority" }
+
+// Check fails until the authority is there.
+func (a authentication) Check(*http.Request) error {
+	if a.frontProxy != nil && len(a.frontProxy.CurrentCABundleContent()) == 0 {
+		return errors.New("the authority of the front proxy is not known yet, so nobody's identity is believed")
+	}
+	return nil
+}
+
+// wrap answers 503 while everybody would be taken for anonymous: a client that is told Forbidden gives up,
+// where one that is told to come back does.
+func (a authentication) wrap(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasPrefix(req.URL.Path, "/apis/") {
+			if err := a.Check(req); err != nil {
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
 		}
 		handler.ServeHTTP(w, req)
 	})
