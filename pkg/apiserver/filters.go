@@ -83,7 +83,8 @@ func (a authentication) Check(*http.Request) error {
 // where one that is told to come back does.
 func (a authentication) wrap(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if strings.HasPrefix(req.URL.Path, "/apis/") {
+		// Discovery, /apis/GROUP/VERSION and shorter, is for everybody.
+		if strings.HasPrefix(req.URL.Path, "/apis/") && strings.Count(req.URL.Path, "/") > 3 {
 			if err := a.Check(req); err != nil {
 				w.Header().Set("Retry-After", "1")
 				http.Error(w, err.Error(), http.StatusServiceUnavailable)

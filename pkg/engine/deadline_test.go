@@ -106,3 +106,29 @@ func TestDeadlineStandsStillWhilePausedByHand(t *testing.T) {
 	w.settle()
 	w.degraded("RolloutAborted")
 }
+
+// TestDeadlineCountsFromProgress: an update may take much longer than the deadline, as long as it moves; and
+// progress that is seen only after the deadline is progress.
+func TestDeadlineCountsFromProgress(t *testing.T) {
+	w := deployed(t, bounded(withDeadline(rollout(4), 30, false), "1", "0"))
+	w.Pods = startsAfter(20 * time.Second)
+	w.edit("v2", image("v2"))
+	for range 100 {
+		w.Reconcile()
+		w.SyncAll()
+		w.Sleep(time.Second)
+		w.SyncAll()
+		if w.Rollout.Status.Phase == rollouts.RolloutPhaseDegraded {
+			t.Fatal("Degraded while it moves")
+		}
+	}
+	w.is(rollouts.RolloutPhaseHealthy, "")
+
+	w.edit("v3", image("v3"))
+	w.Reconcile()
+	w.SyncAll()
+	w.Sleep(time.Hour)
+	w.SyncAll()
+	w.Reconcile()
+	w.is(rollouts.RolloutPhaseProgressing, "more replicas need to be updated")
+}

@@ -170,3 +170,81 @@ func parseSplit(s string) split {
 func settledPool(size int32) pool {
 	return pool{size: size, pods: size, ready: size, available: size, observed: true}
 }
+
+// TestMoveOlder is reference section 2.6, and what 2.5 says of older ReplicaSets. Written newest first.
+func TestMoveOlder(t *testing.T) {
+	for _, row := range []struct {
+		rule               string
+		n, weight          int32
+		surge, unavailable string
+		canary, stable     string
+		older              []string
+		want               string // canary/stable, then older
+	}{
+		{"unavailable pods go at once", 4, 25, "1", "0", "0/0", "3/3", []string{"2/0"}, "0/3 0"},
+		{"down to the available ones", 4, 25, "1", "0", "0/0", "3/3", []string{"3/1"}, "0/3 1"},
+		{"available ones as far as enough remain", 4, 25, "2", "1", "1/1", "3/3", []string{"2/2"}, "1/3 0"},
+		{"not beyond that", 4, 25, "2", "0", "0/0", "3/3", []string{"2/2"}, "1/3 1"},
+		{"newest revision first", 4, 25, "3", "0", "1/1", "3/3", []string{"1/1", "2/2"}, "1/3 0 0"},
+		{"newest revision first, as far as it goes", 6, 25, "3", "0", "1/1", "3/3", []string{"1/1", "2/2"}, "1/5 0 2"},
+		{"nothing else shrinks before they are gone", 4, 100, "1", "0", "4/4", "1/1", []string{"1/1"}, "4/1 0"},
+		{"but if they cannot go, what is unavailable makes way", 4, 0, "1", "0", "1/0", "3/3", []string{"1/1"}, "0/3 1"},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			b := boardFor(row.n, row.weight, row.surge, row.unavailable)
+			b.canary, b.stable = parsePool(row.canary), parsePool(row.stable)
+			for _, o := range row.older {
+				b.older = append(b.older, parsePool(o))
+			}
+			next, older := b.move()
+			got := fmt.Sprintf("%d/%d", next.canary, next.stable)
+			for _, size := range older {
+				got += fmt.Sprintf(" %d", size)
+			}
+			if got != row.want {
+				t.Errorf("got %s, want %s", got, row.want)
+			}
+		})
+	}
+}
+
+// TestMoveOnUncertainGround is what keeps the bounds when a status does not tell everything: where these
+// rows differ from the reference, it would break them.
+func TestMoveOnUncertainGround(t *testing.T) {
+	at := func(s string, change func(*pool)) pool {
+		p := parsePool(s)
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	for _, row := range []struct {
+		rule               string
+		n, weight          int32
+		surge, unavailable string
+		canary, stable     pool
+		want               string
+	}{
+		{"no move before the last one was taken up", 4, 100, "1", "0",
+			at("1/1", func(p *pool) { p.observed = false }), at("4/4", nil), "1/4"},
+		{"pods that are still there take room", 4, 100, "1", "0",
+			at("1/1", nil), at("3/3", func(p *pool) { p.pods = 4 }), "1/3"},
+		{"pods ready but not available may stay in the place of available ones", 5, 100, "3", "1",
+			at("3/3", nil), at("5/3", func(p *pool) { p.ready = 5 }), "3/3"},
+		{"unless none is available: then none can be lost", 5, 100, "3", "1",
+			at("3/3", nil), at("5/0", func(p *pool) { p.ready = 5 }), "3/1"},
+		{"what an older minReadySeconds calls available does not count", 4, 100, "1", "0",
+			at("1/1", func(p *pool) { p.outdated = true }), at("4/4", nil), "1/4"},
+		{"an abort takes no stable pod that is wanted back, whatever the total", 2, 0, "1", "0",
+			at("5/5", nil), at("2/0", nil), "2/2"},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			b := boardFor(row.n, row.weight, row.surge, row.unavailable)
+			b.canary, b.stable = row.canary, row.stable
+			next, _ := b.move()
+			if got := fmt.Sprintf("%d/%d", next.canary, next.stable); got != row.want {
+				t.Errorf("got %s, want %s", got, row.want)
+			}
+		})
+	}
+}
