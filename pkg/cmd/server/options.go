@@ -32,6 +32,9 @@ const (
 	DefaultSecurePort = 8443
 )
 
+// defaultPrefix is where objects are in etcd, unless --etcd-prefix says otherwise.
+const defaultPrefix = "/registry"
+
 // Options are what the flags say.
 type Options struct {
 	// Recommended are the options of any aggregated API server.
@@ -55,7 +58,7 @@ type Options struct {
 
 // NewOptions returns the defaults.
 func NewOptions() *Options {
-	recommended := genericoptions.NewRecommendedOptions("/registry", apiserver.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion))
+	recommended := genericoptions.NewRecommendedOptions(defaultPrefix, apiserver.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion))
 	recommended.Etcd.DefaultStorageMediaType = runtime.ContentTypeProtobuf
 	recommended.Etcd.StorageConfig.Type = storagebackend.StorageTypeETCD3
 	recommended.SecureServing.BindPort = DefaultSecurePort

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"sync"
 	"time"
 
@@ -216,5 +217,14 @@ func (o *Options) connect(generic *genericapiserver.RecommendedConfig) (*clients
 	if err != nil {
 		return nil, err
 	}
-	return &clients{host: host, metadata: meta, rollouts: own, store: ownerguard.NewStore(etcd, ownerguard.DefaultRoot), etcd: etcd}, nil
+	return &clients{host: host, metadata: meta, rollouts: own, store: ownerguard.NewStore(etcd, o.recordRoot()), etcd: etcd}, nil
+}
+
+// recordRoot is where the guard keeps its records in etcd. Two installations that share an etcd under two
+// prefixes have two stores, and so two records.
+func (o *Options) recordRoot() string {
+	if prefix := o.Recommended.Etcd.StorageConfig.Prefix; prefix != defaultPrefix {
+		return path.Join(ownerguard.DefaultRoot, prefix)
+	}
+	return ownerguard.DefaultRoot
 }
