@@ -99,7 +99,7 @@ func (d *decider) progressing() (corev1.ConditionStatus, string, string) {
 			d.event(true, eventDeadlineExceeded, "%s", timeoutMessage(r))
 		}
 		return corev1.ConditionFalse, reasonDeadlineExceeded, timeoutMessage(r)
-	case st.StableRS == st.CurrentPodHash:
+	case st.StableRS == st.CurrentPodHash && st.AvailableReplicas < replicas(r):
 		return corev1.ConditionTrue, reasonNotAvailable, "Rollout does not have minimum availability"
 	case d.out.Create != nil:
 		return corev1.ConditionTrue, reasonCreated, fmt.Sprintf("Created new replica set %q", name)

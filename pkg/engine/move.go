@@ -247,6 +247,15 @@ func (b board) drainOlder() (sizes []int32, stuck bool) {
 	return sizes, stuck
 }
 
+// fits is true if as many pods are planned as there should be in an update.
+func (b board) fits(next split, older []int32) bool {
+	total := next.canary + next.stable
+	for _, size := range older {
+		total += size
+	}
+	return total >= b.n && total <= b.maxTotal()
+}
+
 func sum(pools []pool, of func(pool) int32) int32 {
 	var total int32
 	for _, p := range pools {

@@ -28,7 +28,7 @@ const (
 func (d *decider) target() split {
 	r, n := d.rollout, replicas(d.rollout)
 	if updateInFlight(r) && d.stable != nil {
-		if r.Spec.Paused && d.current == nil {
+		if r.Spec.Paused && poolOf(d.current).size == 0 {
 			return split{stable: n} // The new revision is not started, so that the stable one serves alone.
 		}
 		surge, _ := fenceposts(r)
@@ -49,11 +49,14 @@ func (d *decider) movePods() {
 	if !d.frozen() {
 		next, older = b.move()
 	}
+	// While paused a change of replicas is done when its goal is reached; else when the number of pods suits
+	// it, since the goal may be far ahead.
+	fits := !d.rollout.Spec.Paused && b.fits(next, older)
 	if d.stable != nil {
-		d.change(d.stable, next.stable, b.goal.stable)
+		d.change(d.stable, next.stable, fits || next.stable == b.goal.stable)
 	}
 	if d.current != nil {
-		d.change(d.current, next.canary, b.goal.canary)
+		d.change(d.current, next.canary, fits || next.canary == b.goal.canary)
 	} else if !d.rollout.Spec.Paused && !d.rollout.Status.Abort && !d.currentIsLeaving() {
 		d.out.Create = newReplicaSet(d.rollout, next.canary)
 		d.event(false, eventCreated, "Created ReplicaSet %q of revision %d with %s", d.out.Create.Name, d.rollout.Status.Revision, plural(int(next.canary), "pod"))
@@ -118,9 +121,10 @@ func (d *decider) frozen() bool {
 	return d.rollout.Spec.Paused && !d.rollout.Status.Abort && !d.resized(d.current) && !d.resized(d.stable)
 }
 
-// resized is true if spec.replicas is not what the ReplicaSet was last brought to its size for.
+// resized is true if spec.replicas is not what the ReplicaSet was last brought to its size for. That of an
+// update which has no pods yet was brought to none.
 func (d *decider) resized(rs *appsv1.ReplicaSet) bool {
-	if rs == nil {
+	if rs == nil || rs == d.current && updateInFlight(d.rollout) && poolOf(rs).size == 0 {
 		return false
 	}
 	desired, set := rs.Annotations[rollouts.DesiredReplicasAnnotation]
@@ -132,8 +136,8 @@ func (d *decider) desired() string {
 }
 
 // change brings the current or the stable ReplicaSet to a size, and what it carries up to date, all in
-// one write or none.
-func (d *decider) change(rs *appsv1.ReplicaSet, size, goal int32) {
+// one write or none. done is true if with that a change of replicas is done.
+func (d *decider) change(rs *appsv1.ReplicaSet, size int32, done bool) {
 	was := poolOf(rs).size
 	notes := map[string]string{}
 	if rs == d.current && revisionOf(rs) < d.rollout.Status.Revision {
@@ -144,7 +148,7 @@ func (d *decider) change(rs *appsv1.ReplicaSet, size, goal int32) {
 	}
 	// The annotation is what tells, while paused, that a change of replicas is still to be acted on: it
 	// follows when that is done.
-	if size == goal && (d.resized(rs) || size != was && rs.Annotations[rollouts.DesiredReplicasAnnotation] != d.desired()) {
+	if done && (d.resized(rs) || size != was && rs.Annotations[rollouts.DesiredReplicasAnnotation] != d.desired()) {
 		notes[rollouts.DesiredReplicasAnnotation] = d.desired()
 	}
 	if size != was {

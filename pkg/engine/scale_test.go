@@ -181,3 +181,43 @@ func (w *world) weights(set, canary, stable int32) {
 		w.t.Fatalf("weight %d, canary %d, stable %d; want %d, %d, %d", engine.SetWeight(w.Rollout), got.Canary.Weight, got.Stable.Weight, set, canary, stable)
 	}
 }
+
+// TestPausedOldVersionAgain: a revision that has a ReplicaSet from before is not started either while paused,
+// also when replicas change.
+func TestPausedOldVersionAgain(t *testing.T) {
+	w := deployed(t, rollout(4, weight(50), pause("")))
+	w.edit("v2", image("v2"))
+	w.Reconcile()
+	w.must(w.Promote(true))
+	w.settle()
+	w.edit("replicas 6", scale(6))
+	w.settle()
+	w.edit("v1, paused", func(spec *rollouts.RolloutSpec) { image("v1")(spec); paused(true)(spec) })
+	w.settle()
+	w.pods("0 6")
+	w.edit("replicas 8", scale(8))
+	w.settle()
+	w.pods("0 8")
+	w.edit("unpaused", paused(false))
+	w.settle()
+	w.pods("4 4")
+	w.is(rollouts.RolloutPhasePaused, "CanaryPauseStep")
+}
+
+// TestPausedAfterScaleOfAStuckUpdate: a change of replicas that was done before the pause does not let pods
+// move in it, though the update is far from its goal.
+func TestPausedAfterScaleOfAStuckUpdate(t *testing.T) {
+	w := deployed(t, bounded(rollout(4), "1", "0"))
+	w.update("bad")
+	w.sizes("4 1")
+	w.edit("replicas 6", scale(6))
+	w.settle()
+	w.edit("paused", paused(true))
+	w.settle()
+	before := w.Written.ReplicaSets
+	w.Pods = startsAfter(0)
+	w.settle()
+	if w.Written.ReplicaSets != before {
+		t.Error("pods were moved while paused")
+	}
+}
