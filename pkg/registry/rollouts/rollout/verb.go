@@ -193,7 +193,7 @@ func (r *VerbREST) refused(rollout *rollouts.Rollout, err error) error {
 		Status:  metav1.StatusFailure,
 		Code:    http.StatusConflict,
 		Reason:  metav1.StatusReasonConflict,
-		Message: fmt.Sprintf("rollout %q: %s", rollout.Name, refusal.Message),
+		Message: fmt.Sprintf("cannot %s rollout %q: %s", r.verb.name, rollout.Name, refusal.Message),
 		Details: &metav1.StatusDetails{
 			Group:             rollouts.GroupName,
 			Kind:              "rollouts",
