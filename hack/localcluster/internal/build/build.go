@@ -65,7 +65,9 @@ func Sluice(ctx context.Context, repository string) []Binary {
 	flags := "-X sluice.dev/sluice/pkg/version.Version=" + version(ctx, repository)
 	return []Binary{
 		{Name: "sluice-apiserver", Module: ".", Package: "./cmd/apiserver", Flags: flags, Title: "sluice-apiserver"},
-		{Name: "kubectl-sluice", Module: ".", Package: "./cmd/kubectl-sluice", Flags: flags, Title: "kubectl-sluice"},
+		// By the second name kubectl asks a plugin to complete its command line.
+		{Name: "kubectl-sluice", Module: ".", Package: "./cmd/kubectl-sluice", Flags: flags,
+			Calls: []string{"kubectl_complete-sluice"}, Title: "kubectl-sluice"},
 	}
 }
 

@@ -54,6 +54,18 @@ func TestLinkReplacesWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestKubectlFindsTheCompletionOfThePlugin(t *testing.T) {
+	dir := t.TempDir()
+	for _, binary := range Sluice(t.Context(), dir) {
+		if err := link(dir, binary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if target, err := os.Readlink(filepath.Join(dir, "kubectl_complete-sluice")); err != nil || target != "kubectl-sluice" {
+		t.Errorf("kubectl_complete-sluice leads to %q, %v", target, err)
+	}
+}
+
 func TestVersionWithoutARepository(t *testing.T) {
 	if got := version(t.Context(), t.TempDir()); got != developmentVersion {
 		t.Errorf("version is %q; want %q", got, developmentVersion)
