@@ -2,7 +2,9 @@ package kubectl
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"runtime"
 
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"sluice.dev/sluice/pkg/generated/clientset/versioned"
+	"sluice.dev/sluice/pkg/version"
 )
 
 // fieldManager owns the fields that the plugin writes.
@@ -32,6 +35,7 @@ func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.UserAgent = fmt.Sprintf("%s/%s (%s/%s)", commandName, version.Version, runtime.GOOS, runtime.GOARCH)
 	// Fairness is the business of the API server.
 	config.QPS = -1
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return impatient{next} })

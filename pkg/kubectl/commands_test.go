@@ -137,7 +137,8 @@ shop       demo  Canary    Paused   1/3   20          1/1    1        0         
 			newBench(demo(), other).expect(t, test.line, 0, test.out, test.errOut)
 		})
 	}
-	newBench().expect(t, "list rollouts", 0, "", "No resources found.")
+	newBench().expect(t, "list rollouts", 0, "", "No resources found in shop namespace.")
+	newBench().expect(t, "list rollouts -A", 0, "", "No resources found")
 }
 
 func TestListByNameAsksTheServer(t *testing.T) {

@@ -2,10 +2,15 @@ package kubectl
 
 import (
 	"context"
+	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // completionTimeout is how long somebody who pressed Tab is kept waiting.
@@ -55,6 +60,22 @@ func (p *plugin) completeContainers(cmd *cobra.Command, args []string, toComplet
 		return names, nil
 	})
 	return names, directive | cobra.ShellCompDirectiveNoSpace
+}
+
+// completeKubeconfig completes the flags whose values are names in the kubeconfig.
+func completeKubeconfig(root *cobra.Command, flags *genericclioptions.ConfigFlags) {
+	names := func(of func(clientcmdapi.Config) iter.Seq[string]) completer {
+		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			config, err := flags.ToRawKubeConfigLoader().RawConfig()
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return slices.Sorted(of(config)), cobra.ShellCompDirectiveNoFileComp
+		}
+	}
+	completeFlag(root, "context", names(func(c clientcmdapi.Config) iter.Seq[string] { return maps.Keys(c.Contexts) }))
+	completeFlag(root, "cluster", names(func(c clientcmdapi.Config) iter.Seq[string] { return maps.Keys(c.Clusters) }))
+	completeFlag(root, "user", names(func(c clientcmdapi.Config) iter.Seq[string] { return maps.Keys(c.AuthInfos) }))
 }
 
 // completeNamespaces completes the flag --namespace.

@@ -38,7 +38,9 @@ references to Rollouts are taken off directly, each by the uid of its owner, and
 only if the ReplicaSet has not changed since it was read. If the server comes
 back with its store, it adopts them again.
 
-The command returns when no ReplicaSet refers to a Rollout any more. Without
+The command returns when no ReplicaSet refers to a Rollout any more and the
+Rollouts are gone. One that has finalizers of others, or that the garbage
+collector holds until the timeout, is named on standard error. Without
 --all-namespaces only one namespace is worked on.`,
 		Example: `  # Take one Rollout away, keep its pods
   kubectl sluice detach demo
@@ -74,19 +76,23 @@ The command returns when no ReplicaSet refers to a Rollout any more. Without
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "Detach all Rollouts of the namespace")
 	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "With --all: those of all namespaces")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", o.timeout, "How long to wait until it is done")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", o.timeout, "How long to wait until it is done; 0 is for ever")
 	return cmd
 }
 
 func (p *plugin) detach(ctx context.Context, c *cluster, scope detachScope, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := withTimeout(ctx, timeout)
 	defer cancel()
 	d := &detachment{cluster: c, scope: scope, grace: orphanGrace, interval: p.detachInterval}
-	err := p.runDetachment(ctx, d)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("not done after %s: %d ReplicaSets still refer to Rollouts; run it again, or with a longer --timeout", timeout, len(d.owned))
+	err := p.runDetachment(limited, d)
+	if exceeded(limited, err) {
+		return fmt.Errorf("not done after %s, ReplicaSets that still refer to Rollouts: %d; run it again, or with a longer --timeout", timeout, d.held)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	p.warnOfOthers(ctx, d)
+	return nil
 }
 
 func (p *plugin) runDetachment(ctx context.Context, d *detachment) error {
@@ -115,34 +121,28 @@ func (p *plugin) runDetachment(ctx context.Context, d *detachment) error {
 	if err != nil {
 		return err
 	}
-	if err := p.warnOfRemains(ctx, d); err != nil {
-		return err
-	}
-	p.warnOfOthers(ctx, d)
+	p.warnOfRemains(d)
 	return nil
 }
 
-// warnOfRemains tells of Rollouts that are still being deleted: their pods are safe, but somebody has to
-// take their finalizers off.
-func (p *plugin) warnOfRemains(ctx context.Context, d *detachment) error {
-	present, err := d.present(ctx)
-	if err != nil {
-		return err
-	}
-	for _, r := range present {
-		if r.DeletionTimestamp != nil {
-			fmt.Fprintf(p.ErrOut, "%s%s is still being deleted, until its finalizers are taken off: %s\n",
-				printed(r.Name), d.scope.suffix(r.Namespace), strings.Join(r.Finalizers, ", "))
+// warnOfRemains tells of Rollouts that are still being deleted, and of whom they wait for. Their pods are
+// safe already.
+func (p *plugin) warnOfRemains(d *detachment) {
+	for _, r := range d.going {
+		name := printed(r.Name) + d.scope.suffix(r.Namespace)
+		if awaitsCollector(r) {
+			fmt.Fprintf(p.ErrOut, "%s is still being deleted, until the garbage collector lets go of it. Is kube-controller-manager running?\n", name)
+			continue
 		}
+		fmt.Fprintf(p.ErrOut, "%s is still being deleted, until its finalizers are taken off: %s\n", name, strings.Join(foreignFinalizers(r), ", "))
 	}
-	return nil
 }
 
 func (p *plugin) nothingToDetach(scope detachScope) error {
 	if scope.name != "" {
 		return fmt.Errorf("there is no Rollout %q in namespace %s, nor a ReplicaSet of it", scope.name, scope.namespace)
 	}
-	fmt.Fprintln(p.ErrOut, "No resources found.")
+	p.foundNothing(scope.namespace)
 	return nil
 }
 
@@ -156,5 +156,5 @@ func (p *plugin) warnOfOthers(ctx context.Context, d *detachment) {
 	if err := others.collect(ctx); err != nil || len(others.owned) == 0 {
 		return
 	}
-	fmt.Fprintf(p.ErrOut, "%d ReplicaSets in other namespaces belong to Rollouts. Before uninstalling Sluice, run 'kubectl sluice detach --all --all-namespaces'.\n", len(others.owned))
+	fmt.Fprintf(p.ErrOut, "ReplicaSets in other namespaces that belong to Rollouts: %d. Before uninstalling Sluice, run 'kubectl sluice detach --all --all-namespaces'.\n", len(others.owned))
 }

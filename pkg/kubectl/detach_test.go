@@ -98,7 +98,7 @@ func TestDetachWithoutTheServer(t *testing.T) {
 			b.serverGone(test.err)
 			b.expect(t, "detach --all", 0, "replicaset.apps/demo-new detached", fmt.Sprintf(
 				"The server of Sluice does not answer (%v).\nOwner references are taken off without it; if it comes back with its store, it adopts the ReplicaSets again.\n"+
-					"1 ReplicaSets in other namespaces belong to Rollouts. Before uninstalling Sluice, run 'kubectl sluice detach --all --all-namespaces'.", test.err))
+					"ReplicaSets in other namespaces that belong to Rollouts: 1. Before uninstalling Sluice, run 'kubectl sluice detach --all --all-namespaces'.", test.err))
 			if owners := b.owners(t, rs); len(owners) != 0 {
 				t.Errorf("still owned: %v", owners)
 			}
@@ -131,16 +131,20 @@ func TestDetachDoesNotTakeARefusalForAnAbsentServer(t *testing.T) {
 }
 
 func TestDetachNothing(t *testing.T) {
-	newBench().expect(t, "detach --all", 0, "", "No resources found.")
+	newBench().expect(t, "detach --all", 0, "", "No resources found in shop namespace.")
+	newBench().expect(t, "detach --all -A", 0, "", "No resources found")
+	newBench(replicaSetOf(demo(func(r *v1alpha1.Rollout) { r.Namespace = "edge" }), "new")).expect(t, "detach --all", 0, "",
+		"No resources found in shop namespace.\nReplicaSets in other namespaces that belong to Rollouts: 1. Before uninstalling Sluice, run 'kubectl sluice detach --all --all-namespaces'.")
 	newBench().expect(t, "detach demo", 1, "", `error: there is no Rollout "demo" in namespace shop, nor a ReplicaSet of it`)
 }
 
-// deleting makes deletions leave the Rollout there, as they do until its finalizers are taken off.
-func (b *bench) deleting(t *testing.T, r *v1alpha1.Rollout) {
+// deleting makes deletions leave the Rollout there, as they do until its finalizers are taken off: that of
+// the garbage collector, and those of others.
+func (b *bench) deleting(t *testing.T, r *v1alpha1.Rollout, others ...string) {
 	b.sluice.PrependReactor("delete", "rollouts", func(clienttesting.Action) (bool, runtime.Object, error) {
 		going := r.DeepCopy()
 		now := metav1.Now()
-		going.DeletionTimestamp, going.Finalizers = &now, []string{metav1.FinalizerOrphanDependents}
+		going.DeletionTimestamp, going.Finalizers = &now, append(others, metav1.FinalizerOrphanDependents)
 		if err := b.sluice.Tracker().Update(rolloutsResource, going, r.Namespace); err != nil {
 			t.Error(err)
 		}
@@ -177,6 +181,16 @@ func TestDetachLeavesTheFirstWordToTheGarbageCollector(t *testing.T) {
 	if err := b.kube.Tracker().Update(replicaSetsResource, free, "shop"); err != nil {
 		t.Fatal(err)
 	}
+	freed := looks()
+	await(t, "look at whether the Rollout is gone", func() bool { return looks() > freed+3 })
+	select {
+	case err := <-done:
+		t.Fatalf("returned %v before the garbage collector had let go of the Rollout", err)
+	default:
+	}
+	if err := b.sluice.Tracker().Delete(rolloutsResource, "shop", r.Name); err != nil {
+		t.Fatal(err)
+	}
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -185,8 +199,8 @@ func TestDetachLeavesTheFirstWordToTheGarbageCollector(t *testing.T) {
 	if b.out.String() != out {
 		t.Errorf("printed %s", b.out)
 	}
-	if want := "rollout.sluice.dev/demo is still being deleted, until its finalizers are taken off: orphan\n"; b.errOut.String() != want {
-		t.Errorf("printed %q", b.errOut)
+	if b.errOut.String() != "" {
+		t.Errorf("there is nothing to warn of: %s", b.errOut)
 	}
 }
 
@@ -196,12 +210,26 @@ func TestDetachDoesNotWaitForEverForTheGarbageCollector(t *testing.T) {
 	b := newBench(r, rs)
 	b.deleting(t, r)
 	d := &detachment{cluster: &cluster{namespace: "shop", sluice: b.sluice, kube: b.kube}, scope: detachScope{namespace: "shop"}, grace: time.Millisecond, interval: time.Millisecond}
-	if err := b.runDetachment(t.Context(), d); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if err := b.runDetachment(ctx, d); err != nil {
 		t.Fatal(err)
 	}
 	if owners := b.owners(t, rs); len(owners) != 0 {
 		t.Errorf("still owned: %v", owners)
 	}
+	const errOut = "rollout.sluice.dev/demo is still being deleted, until the garbage collector lets go of it. Is kube-controller-manager running?\n"
+	if b.errOut.String() != errOut {
+		t.Errorf("printed %q", b.errOut)
+	}
+}
+
+func TestDetachDoesNotWaitForFinalizersOfOthers(t *testing.T) {
+	r := demo()
+	b := newBench(r)
+	b.deleting(t, r, "example.com/billing")
+	b.expect(t, "detach demo --timeout 0", 0, "rollout.sluice.dev/demo deleted, its pods are kept",
+		"rollout.sluice.dev/demo is still being deleted, until its finalizers are taken off: example.com/billing")
 }
 
 func TestDetachStripsWhatIsAdoptedAgain(t *testing.T) {
@@ -229,6 +257,6 @@ func TestDetachTimeout(t *testing.T) {
 	b.kube.PrependReactor("patch", "replicasets", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewConflict(appsv1.Resource("replicasets"), rs.Name, nil)
 	})
-	b.expect(t, "detach demo --timeout 50ms", 1, "rollout.sluice.dev/demo deleted, its pods are kept",
-		"error: not done after 50ms: 1 ReplicaSets still refer to Rollouts; run it again, or with a longer --timeout")
+	b.expect(t, "detach demo --timeout 200ms", 1, "rollout.sluice.dev/demo deleted, its pods are kept",
+		"error: not done after 200ms, ReplicaSets that still refer to Rollouts: 1; run it again, or with a longer --timeout")
 }

@@ -3,6 +3,7 @@ package kubectl
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -51,6 +52,10 @@ type detachment struct {
 	interval time.Duration
 	// owned are the ReplicaSets in scope that still refer to a Rollout, as last read.
 	owned []*appsv1.ReplicaSet
+	// held is how many of them still have to come free.
+	held int
+	// going are the Rollouts in scope that are being deleted, as last read.
+	going []*v1alpha1.Rollout
 }
 
 // serverAbsent says whether an error means that nobody serves Rollouts now.
@@ -102,7 +107,7 @@ func (d *detachment) collect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.owned = owned
+	d.owned, d.held = owned, len(owned)
 	return nil
 }
 
@@ -119,42 +124,54 @@ func (d *detachment) reference(rs *appsv1.ReplicaSet) *metav1.OwnerReference {
 }
 
 // settle works until no ReplicaSet refers to a Rollout that is gone or going, and tells of each that came
-// free. It looks twice, since a controller that is behind may have adopted one again at the last moment.
+// free. It looks twice, since a controller that is behind may have adopted one again at the last moment. Then
+// it waits for the garbage collector to let go of the Rollouts; when the time is over before that, all that
+// matters to the pods is done, and that is no error.
 func (d *detachment) settle(ctx context.Context, freed func(namespace, name string)) error {
 	told := map[types.UID]bool{}
 	began, clean := time.Now(), 0
-	return wait.PollUntilContextCancel(ctx, d.interval, true, func(ctx context.Context) (bool, error) {
-		present, err := d.present(ctx)
-		if err != nil {
-			return false, err
-		}
+	err := wait.PollUntilContextCancel(ctx, d.interval, true, func(ctx context.Context) (bool, error) {
 		before := d.owned
-		if err := d.collect(ctx); err != nil {
+		if err := d.look(ctx, time.Since(began) < d.grace); err != nil {
 			return false, err
-		}
-		busy := false
-		for _, rs := range d.owned {
-			owner, there := present[d.reference(rs).UID]
-			switch {
-			case there && owner.DeletionTimestamp == nil:
-				// Created since: it is not ours to detach.
-				continue
-			case there && time.Since(began) < d.grace:
-			default:
-				if err := d.strip(ctx, rs); err != nil {
-					return false, err
-				}
-			}
-			busy = true
 		}
 		d.tell(before, told, freed)
-		if busy {
+		if d.held > 0 {
 			clean = 0
 			return false, nil
 		}
 		clean++
-		return clean == 2, nil
+		return clean >= 2 && !slices.ContainsFunc(d.going, awaitsCollector), nil
 	})
+	if clean >= 2 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// look reads what there is now, and takes off the references that nobody else will. With patient it leaves
+// those to Rollouts that are being deleted to the garbage collector.
+func (d *detachment) look(ctx context.Context, patient bool) error {
+	present, err := d.present(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.collect(ctx); err != nil {
+		return err
+	}
+	for _, rs := range d.owned {
+		owner, there := present[d.reference(rs).UID]
+		switch {
+		case there && owner.DeletionTimestamp == nil:
+			// Created since: it is not ours to detach.
+			d.held--
+		case !there || !patient:
+			if err := d.strip(ctx, rs); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // present are the Rollouts that there are now, by uid.
@@ -167,10 +184,24 @@ func (d *detachment) present(ctx context.Context) (map[types.UID]*v1alpha1.Rollo
 	if err != nil {
 		return nil, err
 	}
+	d.going = nil
 	for _, r := range all {
 		present[r.UID] = r
+		if r.DeletionTimestamp != nil {
+			d.going = append(d.going, r)
+		}
 	}
 	return present, nil
+}
+
+// awaitsCollector says whether nobody but the garbage collector keeps a Rollout from being gone.
+func awaitsCollector(r *v1alpha1.Rollout) bool { return len(foreignFinalizers(r)) == 0 }
+
+// foreignFinalizers are those that the garbage collector does not take off by itself.
+func foreignFinalizers(r *v1alpha1.Rollout) []string {
+	return slices.DeleteFunc(slices.Clone(r.Finalizers), func(finalizer string) bool {
+		return finalizer == metav1.FinalizerOrphanDependents || finalizer == metav1.FinalizerDeleteDependents
+	})
 }
 
 // tell names those that were owned before and are not any more, each once.

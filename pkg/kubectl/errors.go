@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -50,25 +51,25 @@ func explainAnswer(err error, status metav1.Status) []string {
 			lines = append(lines, fmt.Sprintf("Try again in %d s.", seconds))
 		}
 	}
-	if apierrors.IsServiceUnavailable(err) {
+	// A server that is there says itself why it does not answer.
+	if apierrors.IsServiceUnavailable(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
 		lines = append(lines, "'kubectl describe apiservice v1alpha1.sluice.dev' tells whether the server of Sluice is there.")
 	}
 	return lines
 }
 
-// causeLine prints a cause, but not again what the message already says.
-func causeLine(cause metav1.StatusCause, message string) string {
-	if cause.Type == metav1.CauseTypeUnexpectedServerResponse || isFieldError(cause.Type) {
+// causeLine prints a cause, but not again what the message already says. The causes that admission policies
+// give have no type, and often nothing but a part of the message.
+func causeLine(cause metav1.StatusCause, said string) string {
+	message := cause.Message
+	if strings.Contains(said, message) {
+		message = ""
+	}
+	if cause.Type == metav1.CauseTypeUnexpectedServerResponse || isFieldError(cause.Type) || cause.Type == "" && message == "" {
 		return ""
 	}
-	parts := []string{"  cause: " + string(cause.Type)}
-	if cause.Field != "" {
-		parts = append(parts, cause.Field)
-	}
-	if cause.Message != "" && !strings.Contains(message, cause.Message) {
-		parts = append(parts, cause.Message)
-	}
-	return strings.Join(parts, ": ")
+	parts := []string{string(cause.Type), cause.Field, message}
+	return "  cause: " + strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ": ")
 }
 
 // isFieldError says whether a cause is a field error, which the message of an Invalid repeats.

@@ -60,11 +60,8 @@ func (p *plugin) get(ctx context.Context, name string, o getOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.timeout)
-		defer cancel()
-	}
+	ctx, cancel := withTimeout(ctx, o.timeout)
+	defer cancel()
 	paint := view.NoColour
 	if live.IsTerminal(p.Out) && !o.noColor && os.Getenv("NO_COLOR") == "" {
 		paint = view.ANSIColour
@@ -81,7 +78,7 @@ func (p *plugin) get(ctx context.Context, name string, o getOptions) error {
 		return writeLines(p.Out, view.Rollout(snapshot, time.Now(), paint))
 	}
 	err = p.follow(ctx, c, first, paint)
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.Canceled) || exceeded(ctx, err) {
 		return nil
 	}
 	return err

@@ -72,7 +72,7 @@ func (p *plugin) list(ctx context.Context, o listOptions) error {
 			return err
 		}
 		if len(all.Items) == 0 {
-			fmt.Fprintln(p.ErrOut, "No resources found.")
+			p.foundNothing(namespace)
 		}
 		return writeLines(p.Out, table.Update(pointers(all.Items)))
 	}
@@ -90,4 +90,13 @@ func (p *plugin) list(ctx context.Context, o listOptions) error {
 		return nil
 	}
 	return err
+}
+
+// foundNothing says so as kubectl does. The namespace is empty for all.
+func (p *plugin) foundNothing(namespace string) {
+	if namespace == metav1.NamespaceAll {
+		fmt.Fprintln(p.ErrOut, "No resources found")
+		return
+	}
+	fmt.Fprintf(p.ErrOut, "No resources found in %s namespace.\n", namespace)
 }

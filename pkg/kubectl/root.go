@@ -109,6 +109,7 @@ a subresource that any client can call; this plugin is the comfortable way to.`,
 	flags.AddFlags(root.PersistentFlags())
 	addVerbosity(root)
 	completeNamespaces(p, root)
+	completeKubeconfig(root, flags)
 	root.AddCommand(
 		p.getCommand(),
 		p.listCommand(),

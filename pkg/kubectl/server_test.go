@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"sluice.dev/sluice/pkg/version"
 )
 
 // serve answers every request in the same way and counts them.
@@ -62,6 +65,11 @@ func TestAnswersOfServers(t *testing.T) {
 			"Error from server (ServiceUnavailable): the server is currently unable to handle the request (post rollouts.sluice.dev demo)\n" +
 				"'kubectl describe apiservice v1alpha1.sluice.dev' tells whether the server of Sluice is there.\n",
 		},
+		{
+			"the server of Sluice is there and says why it does not answer", 503, asJSON,
+			`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"ServiceUnavailable","code":503,"message":"the store misses Rollouts: shop/demo"}`,
+			"Error from server (ServiceUnavailable): the store misses Rollouts: shop/demo\n",
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
@@ -83,6 +91,19 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
+func TestASlowRequestIsNotTheEndOfTheTime(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer server.Close()
+	defer close(release)
+	for _, line := range []string{"status demo --timeout 1h", "get rollout demo --watch --timeout 1h", "detach demo --timeout 1h"} {
+		args := append([]string{"kubectl-sluice", "--server", server.URL, "--request-timeout", "50ms"}, strings.Fields(line)...)
+		if code, _, errOut := process(t, args...); code != 1 || !strings.HasPrefix(errOut, "Unable to connect to the server: ") {
+			t.Errorf("%s: exit code %d, %s", line, code, errOut)
+		}
+	}
+}
+
 func TestDetachDoesNotWaitForAServerThatAsksForPatience(t *testing.T) {
 	url, requests := serve(t, 503, http.Header{"Retry-After": {"1"}}, "later")
 	code, _, errOut := process(t, "kubectl-sluice", "detach", "--all", "--timeout", "100ms", "--server", url)
@@ -92,9 +113,15 @@ func TestDetachDoesNotWaitForAServerThatAsksForPatience(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	built := version.Version
+	defer func() { version.Version = built }()
+	version.Version = "v1.2.3"
 	mux := http.NewServeMux()
 	reply := func(path, body string) {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			if agent := r.UserAgent(); !strings.HasPrefix(agent, "kubectl-sluice/v1.2.3 ") {
+				t.Errorf("the audit log is to say who asked, not %q", agent)
+			}
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprint(w, body)
 		})
@@ -105,7 +132,7 @@ func TestVersion(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	code, out, errOut := process(t, "kubectl-sluice", "version", "--server", server.URL)
-	if code != 0 || !strings.HasSuffix(out, "\nServer API:  sluice.dev/v1alpha1\nKubernetes:  v1.37.2\n") || !strings.HasPrefix(out, "Client:      v") {
+	if code != 0 || out != "Client:      v1.2.3\nServer API:  sluice.dev/v1alpha1\nKubernetes:  v1.37.2\n" {
 		t.Errorf("exit code %d: %s%s", code, out, errOut)
 	}
 }
@@ -131,8 +158,14 @@ func TestCompletion(t *testing.T) {
 		{"nothing after the name", "__complete promote demo ", ":4"},
 		{"containers after the name", "__complete set image demo ", "prepare=\napp=\nproxy=\n:6"},
 		{"a flag that takes a name", "__complete list rollouts --name ", "api\ndemo\n:4"},
+		{"names in the kubeconfig", "__complete promote demo --context ", "east\nwest\n:4"},
 		{"subcommands", "__complete re", "retry\tStart an aborted update again\n:4"},
 	}
+	kubeconfig := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(kubeconfig, []byte("contexts: [{name: west, context: {cluster: w}}, {name: east, context: {cluster: e}}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", kubeconfig)
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
 			api := demo()

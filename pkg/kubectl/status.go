@@ -53,13 +53,10 @@ func (p *plugin) status(ctx context.Context, name string, o statusOptions) error
 	if err != nil {
 		return err
 	}
-	if o.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.timeout)
-		defer cancel()
-	}
+	ctx, cancel := withTimeout(ctx, o.timeout)
+	defer cancel()
 	err = p.waitForStatus(ctx, c, name, o.watch)
-	if errors.Is(err, context.DeadlineExceeded) {
+	if exceeded(ctx, err) {
 		return errors.New("Rollout status watch exceeded timeout")
 	}
 	return err

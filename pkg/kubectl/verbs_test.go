@@ -28,6 +28,7 @@ func TestVerbs(t *testing.T) {
 		out               string
 	}{
 		{"promote demo", "promote", &v1alpha1.Promotion{Status: at(2)}, "rollout.sluice.dev/demo promoted: step 2/3"},
+		{"promote demo", "promote", &v1alpha1.Promotion{Status: at(1)}, "rollout.sluice.dev/demo promoted: step 1/3"},
 		{"promote rollout/demo", "promote", &v1alpha1.Promotion{Status: at(2)}, "rollout.sluice.dev/demo promoted: step 2/3"},
 		{"promote demo --full", "promote", &v1alpha1.Promotion{Full: true, Status: at(3)}, "rollout.sluice.dev/demo fully promoted"},
 		{"promote gone", "promote", &v1alpha1.Promotion{Status: at(2)}, "rollout.sluice.dev/gone promoted: step 2"},
@@ -67,6 +68,11 @@ func TestRefusals(t *testing.T) {
 			},
 		}}
 	}
+	denied := func(message, cause string) error {
+		err := apierrors.NewForbidden(v1alpha1.Resource("rollouts"), "demo", errors.New(message))
+		err.ErrStatus.Details.Causes = []metav1.StatusCause{{Message: cause}}
+		return err
+	}
 	tests := []struct {
 		rule   string
 		err    error
@@ -76,6 +82,10 @@ func TestRefusals(t *testing.T) {
 			"Error from server (Conflict): cannot promote rollout \"demo\": no update is in flight\n  cause: NothingInFlight"},
 		{"when it may succeed", refusal("NotObserved", "the last change is not observed yet", 1),
 			"Error from server (Conflict): cannot promote rollout \"demo\": the last change is not observed yet\n  cause: NotObserved\nTry again in 1 s."},
+		{"an admission policy gives its message as a cause without a type", denied("Promote step by step.", "Promote step by step."),
+			`Error from server (Forbidden): rollouts.sluice.dev "demo" is forbidden: Promote step by step.`},
+		{"a cause without a type that says more", denied("denied", "Promote step by step."),
+			"Error from server (Forbidden): rollouts.sluice.dev \"demo\" is forbidden: denied\n  cause: Promote step by step."},
 		{"a denied request is told as the server tells it", apierrors.NewForbidden(v1alpha1.Resource("rollouts"), "demo", errors.New(`User "eve" cannot create resource "rollouts/promote"`)),
 			`Error from server (Forbidden): rollouts.sluice.dev "demo" is forbidden: User "eve" cannot create resource "rollouts/promote"`},
 	}

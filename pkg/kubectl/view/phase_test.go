@@ -50,11 +50,12 @@ func TestActualWeight(t *testing.T) {
 		{"canary available * 100 / total available", nil, 1, 4, 20},
 		{"integer division", nil, 1, 5, 16},
 		{"no pod available: 0", nil, 0, 0, 0},
-		{"past the last step: 100", func(r *v1alpha1.Rollout) { r.Status.CurrentStepIndex = ptr.To[int32](8) }, 3, 2, 100},
+		{"past the last step, until the last old pod is gone", func(r *v1alpha1.Rollout) { r.Status.CurrentStepIndex = ptr.To[int32](8) }, 3, 2, 60},
+		{"past the last step, with no old pod", func(r *v1alpha1.Rollout) { r.Status.CurrentStepIndex = ptr.To[int32](8) }, 5, 0, 100},
 		{"without steps the share, as in a rolling update", func(r *v1alpha1.Rollout) {
 			r.Spec.Strategy.Canary.Steps, r.Status.CurrentStepIndex = nil, nil
 		}, 2, 2, 50},
-		{"the current revision is the stable one: 100", func(r *v1alpha1.Rollout) { r.Status.StableRS = "new" }, 1, 4, 100},
+		{"in a rollback, until the pods of the revision given up are gone", func(r *v1alpha1.Rollout) { r.Status.StableRS = "new" }, 4, 1, 80},
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {

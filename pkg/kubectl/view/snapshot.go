@@ -73,20 +73,13 @@ func (s Snapshot) isCanary(rs *appsv1.ReplicaSet) bool {
 	return hash != "" && hash == status.CurrentPodHash && status.StableRS != "" && hash != status.StableRS
 }
 
-// actualWeight is the share of the new revision in the available pods. Unit: percent. Past the last step
-// it is 100, since all pods are meant to be of it.
+// actualWeight is the share of the current revision in the available pods, past the last step too, where
+// the last old pods are still to go. Unit: percent.
 func (s Snapshot) actualWeight() int32 {
-	status, steps := &s.Rollout.Status, Steps(s.Rollout)
-	if steps > 0 && status.CurrentStepIndex != nil && int(*status.CurrentStepIndex) >= steps {
-		return 100
-	}
-	if status.StableRS != "" && status.StableRS == status.CurrentPodHash {
-		return 100
-	}
 	var current, total int32
 	for _, rs := range s.replicaSets() {
 		total += rs.Status.AvailableReplicas
-		if hash := rs.Labels[rollouts.PodTemplateHashLabel]; hash != "" && hash == status.CurrentPodHash {
+		if hash := rs.Labels[rollouts.PodTemplateHashLabel]; hash != "" && hash == s.Rollout.Status.CurrentPodHash {
 			current += rs.Status.AvailableReplicas
 		}
 	}
