@@ -107,7 +107,7 @@ test-integration: localcluster ## Run the server with an embedded etcd in proces
 
 .PHONY: test-e2e
 test-e2e: localcluster ## Run everything end to end on local control planes.
-	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/e2e/...
+	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/cluster/... ./test/e2e/...
 
 .PHONY: test-long
 test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.

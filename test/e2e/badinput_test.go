@@ -45,7 +45,7 @@ var badInputs = []badInput{
 	{name: "deadline-too-short", patch: `{"spec":{"minReadySeconds":30,"progressDeadlineSeconds":30}}`, says: "spec.progressDeadlineSeconds"},
 	// What follows is known to the host only, or to its types.
 	{name: "quantity-negative", patch: `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"a","resources":{"requests":{"cpu":"-1"}}}]}}}}`, says: "spec.template.spec.containers[0].resources.requests"},
-	{name: "quantity-garbage", patch: `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"a","resources":{"requests":{"cpu":"1x"}}}]}}}}`, says: "quantit"},
+	{name: "quantity-garbage", patch: `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"a","resources":{"requests":{"cpu":"1x"}}}]}}}}`, says: "spec.template.spec.containers[0].resources.requests"},
 	{name: "containers-twice", patch: `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"a"},{"name":"main","image":"b"}]}}}}`, says: "spec.template.spec.containers", merged: "apply"},
 	{name: "pull-policy", patch: `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"a","imagePullPolicy":"Perhaps"}]}}}}`, says: "spec.template.spec.containers[0].imagePullPolicy"},
 	{name: "no-containers", patch: `{"spec":{"template":{"spec":{"containers":[]}}}}`, says: "spec.template.spec.containers"},

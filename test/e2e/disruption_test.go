@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -127,6 +128,7 @@ func serverEndsInGoodOrder(s *scenario) {
 		s.must(err)
 		open = append(open, w)
 	}
+	heard := s.listenThroughRestart(r.Name)
 	began := time.Now()
 	s.must(s.Stop(s.ctx(), cluster.Server))
 	if took := time.Since(began); took > 10*time.Second {
@@ -140,6 +142,30 @@ func serverEndsInGoodOrder(s *scenario) {
 	s.must(s.Start(s.ctx(), cluster.Server))
 	s.setTag(r.Name, "two")
 	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseHealthy)
+	s.Logf("answers through the restart: %v", heard())
+}
+
+// listenThroughRestart asks for the Rollout over and over until the returned function is called, which then
+// tells how often each answer came. While the server is away there is 503, and nothing that a client could
+// take for the truth: not Forbidden, not NotFound.
+func (s *scenario) listenThroughRestart(name string) func() map[int]int {
+	ctx, stop := context.WithCancel(s.Context())
+	answers := map[int]int{}
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ctx.Err() == nil {
+			got := s.ask(s.Config.Host, http.MethodGet, "/apis/sluice.dev/v1alpha1/namespaces/"+s.namespace+"/rollouts/"+name, "")
+			answers[got.code]++
+			if got.code != http.StatusOK && got.code != http.StatusServiceUnavailable {
+				s.Errorf("answered with %d while the server was restarted: %s", got.code, got.body)
+			}
+		}
+	})
+	return func() map[int]int {
+		stop()
+		done.Wait()
+		return answers
+	}
 }
 
 // With an etcd of its own a second server stands by; when the leader is killed it takes over within 5 s.
