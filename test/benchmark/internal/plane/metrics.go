@@ -34,7 +34,7 @@ func (p *Plane) Metrics(ctx context.Context, name string) (Metrics, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the metrics of %s: %w", name, err)
 	}
-	return parseMetrics(bytes.NewReader(text))
+	return ParseMetrics(bytes.NewReader(text))
 }
 
 // Profile writes a CPU profile of SluiceAPIServer to a file. It returns when the time is over.
@@ -66,7 +66,8 @@ func (p *Plane) direct(name string) (*rest.RESTClient, error) {
 	return rest.RESTClientFor(config)
 }
 
-func parseMetrics(text io.Reader) (Metrics, error) {
+// ParseMetrics reads counters in the text format of Prometheus; any other text is an error.
+func ParseMetrics(text io.Reader) (Metrics, error) {
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(text)
 	if err != nil {

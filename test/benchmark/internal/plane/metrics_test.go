@@ -19,11 +19,11 @@ requests{verb="GET",resource="pods"} 200
 `
 
 func TestAdded(t *testing.T) {
-	earlier, err := parseMetrics(strings.NewReader(before))
+	earlier, err := ParseMetrics(strings.NewReader(before))
 	if err != nil {
 		t.Fatal(err)
 	}
-	later, err := parseMetrics(strings.NewReader(after))
+	later, err := ParseMetrics(strings.NewReader(after))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestAdded(t *testing.T) {
 }
 
 func TestParseMetricsRefusesOtherText(t *testing.T) {
-	if _, err := parseMetrics(strings.NewReader("<html>no</html>\n")); err == nil {
+	if _, err := ParseMetrics(strings.NewReader("<html>no</html>\n")); err == nil {
 		t.Error("no error")
 	}
 }
