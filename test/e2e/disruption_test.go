@@ -146,8 +146,9 @@ func serverEndsInGoodOrder(s *scenario) {
 }
 
 // listenThroughRestart asks for the Rollout over and over until the returned function is called, which then
-// tells how often each answer came. While the server is away there is 503, and nothing that a client could
-// take for the truth: not Forbidden, not NotFound.
+// tells how often each answer came. While the server goes there is 429 and while it is away 503, both of
+// which say that it is to be tried again, and nothing that a client could take for the truth: neither
+// Forbidden nor NotFound.
 func (s *scenario) listenThroughRestart(name string) func() map[int]int {
 	ctx, stop := context.WithCancel(s.Context())
 	answers := map[int]int{}
@@ -156,7 +157,7 @@ func (s *scenario) listenThroughRestart(name string) func() map[int]int {
 		for ctx.Err() == nil {
 			got := s.ask(s.Config.Host, http.MethodGet, "/apis/sluice.dev/v1alpha1/namespaces/"+s.namespace+"/rollouts/"+name, "")
 			answers[got.code]++
-			if got.code != http.StatusOK && got.code != http.StatusServiceUnavailable {
+			if got.code != http.StatusOK && got.code != http.StatusServiceUnavailable && got.code != http.StatusTooManyRequests {
 				s.Errorf("answered with %d while the server was restarted: %s", got.code, got.body)
 			}
 		}

@@ -116,16 +116,17 @@ func (r *REST) Create(ctx context.Context, obj runtime.Object, createValidation 
 // Update stores a changed Rollout; a changed template must be one that the host accepts.
 func (r *REST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	ctx, write := withTemplateWrite(ctx, r.templates)
+	objInfo = explainedInfo{objInfo, name}
 	// Only server-side apply asks for what is not there to be created.
 	if forceAllowCreate {
 		objInfo = appliedObjectInfo{objInfo}
 	}
-	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(explainedInfo{objInfo, name}, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
 }
 
-// appliedObjectInfo is the object of a server-side apply. An applied configuration with an unknown field, a
-// quantity that cannot be read or a key twice makes the field manager return a bare error, which would be
-// answered as a failure of ours; it is the client's.
+// appliedObjectInfo is the object of a server-side apply. An applied configuration with an unknown field or a
+// key twice makes the field manager return a bare error, which would be answered as a failure of ours; it is
+// the client's.
 type appliedObjectInfo struct{ rest.UpdatedObjectInfo }
 
 // UpdatedObject returns the object with the configuration applied.
