@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -35,7 +39,9 @@ func storeWiped(s *scenario) {
 	s.awaitClosed(s.namespace+"/first", s.namespace+"/second")
 	available := s.watchAvailable()
 	s.closedToEverything(s.namespace + "/first")
+	asked := s.auditLog()
 	s.restartCollector()
+	asked.awaitRefusedCollector(s)
 	s.closedToEverything(s.namespace + "/first")
 	available.check(s)
 	s.nothingGone(observer)
@@ -102,7 +108,9 @@ func olderCopyOfStore(s *scenario) {
 	s.must(copyFolder(s.store(), older))
 	s.must(s.Launch(s.ctx(), cluster.Server))
 	s.awaitClosed("older copy", s.namespace+"/younger")
+	asked := s.auditLog()
 	s.restartCollector()
+	asked.awaitRefusedCollector(s)
 	s.closedToEverything(s.namespace + "/younger")
 	s.pods(aged, map[string]int{"two": 3})
 	s.nothingGone(observer)
@@ -233,6 +241,47 @@ func (s *scenario) restartCollector() {
 	s.eventually("a garbage collector at work", func(ctx context.Context) bool {
 		_, err := maps.Get(ctx, garbage.Name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err)
+	})
+}
+
+// auditLog is the server's audit log from some moment on.
+type auditLog struct {
+	path   string
+	offset int64
+}
+
+// auditLog begins to look at the audit log, from now on.
+func (s *scenario) auditLog() auditLog {
+	s.Helper()
+	component, err := s.Component(cluster.Server)
+	s.must(err)
+	for _, arg := range component.Args {
+		if path, found := strings.CutPrefix(arg, "--audit-log-path="); found {
+			info, err := os.Stat(path)
+			s.must(err)
+			return auditLog{path: path, offset: info.Size()}
+		}
+	}
+	s.Fatalf("the server has no audit log: %v", component.Args)
+	return auditLog{}
+}
+
+// awaitRefusedCollector waits until the garbage collector has asked for Rollouts and was answered with 503:
+// before that, it is no merit that no pod was deleted.
+func (l auditLog) awaitRefusedCollector(s *scenario) {
+	s.Helper()
+	s.eventually("the garbage collector to be refused", func(context.Context) bool {
+		content, err := os.ReadFile(l.path)
+		s.must(err)
+		for line := range strings.Lines(string(content[min(l.offset, int64(len(content))):])) {
+			var event auditv1.Event
+			// The last line may not be whole yet.
+			if json.Unmarshal([]byte(line), &event) == nil && strings.HasSuffix(event.User.Username, ":generic-garbage-collector") &&
+				event.ObjectRef != nil && event.ObjectRef.Resource == "rollouts" && event.ResponseStatus != nil && event.ResponseStatus.Code == http.StatusServiceUnavailable {
+				return true
+			}
+		}
+		return false
 	})
 }
 
