@@ -31,6 +31,9 @@ type Config struct {
 	// AcceptDataLoss makes the guard accept, once in the life of the process, a store that it would
 	// refuse: it detaches the ReplicaSets of missing Rollouts and gives the store a new identity.
 	AcceptDataLoss bool
+	// Replaced is told ErrStoreReplaced, and has to end the process: the gate stays closed from then on.
+	// Nil if nobody wants to know.
+	Replaced func(error)
 }
 
 const (
@@ -46,6 +49,8 @@ type Guard struct {
 	Config
 	mirror     *Mirror
 	tombstones *Tombstones
+	// refused is the store that was refused last; nil if none was.
+	refused *state
 }
 
 // New returns a guard. Its gate stays closed until Run has judged the store.
@@ -79,6 +84,11 @@ func (g *Guard) judgeUntilServed(ctx context.Context) {
 		message := ""
 		verdict, err := g.judge(ctx)
 		switch {
+		case errors.Is(err, ErrStoreReplaced):
+			message = err.Error()
+			if g.Replaced != nil {
+				g.Replaced(err)
+			}
 		case err != nil:
 			message = fmt.Sprintf("it is not certain that the store is complete: %v", err)
 		case verdict.Serve:
@@ -125,6 +135,9 @@ func (g *Guard) judge(ctx context.Context) (engine.StoreVerdict, error) {
 		verdict = engine.JudgeStore(evidence)
 	}
 	switch {
+	case verdict.Serve && g.refused != nil && !sameRecord(g.refused.record, stored.record):
+		g.Store.replaced.Store(true)
+		return engine.StoreVerdict{}, ErrStoreReplaced
 	case verdict.Serve && !verdict.Record:
 		g.mirror.adopt(*evidence.Mirror, cm)
 		return verdict, nil
@@ -133,7 +146,14 @@ func (g *Guard) judge(ctx context.Context) (engine.StoreVerdict, error) {
 	case g.AcceptDataLoss:
 		return g.acceptDataLoss(ctx, stored, cm, verdict)
 	}
+	g.refused = &stored
 	return verdict, nil
+}
+
+// sameRecord tells whether a store that was refused is the one that is right now: then the host was
+// repaired. Otherwise the right store was put in the place of the one that this process has read.
+func sameRecord(a, b *engine.StoreRecord) bool {
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 // look completes the evidence. The store is read after the host: a Rollout is stored before its

@@ -181,7 +181,7 @@ func (m *Mirror) verify(ctx context.Context, withHost bool) error {
 	}
 	stored, err := m.store.read(ctx)
 	if err != nil {
-		return err
+		return m.closeIfForeign(err)
 	}
 	if !engine.JudgeStore(engine.StoreEvidence{Store: stored.record, Mirror: &known}).Serve {
 		return m.closeIfForeign(errForeignStore)
@@ -191,7 +191,7 @@ func (m *Mirror) verify(ctx context.Context, withHost bool) error {
 
 // closeIfForeign closes the gate if the error says that this is another store, and returns the error.
 func (m *Mirror) closeIfForeign(err error) error {
-	if errors.Is(err, errForeignStore) || errors.Is(err, errForeignMirror) {
+	if errors.Is(err, errForeignStore) || errors.Is(err, errForeignMirror) || errors.Is(err, ErrStoreReplaced) {
 		klog.ErrorS(err, "The owner guard closes")
 		m.gate.Close(err.Error())
 	}

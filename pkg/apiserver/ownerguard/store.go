@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -24,6 +25,11 @@ const DefaultRoot = "/sluice.dev"
 
 // errForeignStore says that the store is not the one for which this process opened the gate.
 var errForeignStore = errors.New("the store is not the one that the server was started with")
+
+// ErrStoreReplaced says that etcd was replaced while the server ran. The watch cache is of the former one,
+// and would never learn of writes whose revisions it believes to have seen: lists would lack Rollouts, whose
+// ReplicaSets the garbage collector would then delete. Nothing but a new process may answer.
+var ErrStoreReplaced = errors.New("etcd was replaced under the running server: the server has to be started anew, since what it remembers is of the former one")
 
 // Endpoints says how to reach etcd. The files are those of the usual --etcd-* flags; all empty for a
 // connection without TLS.
@@ -65,6 +71,9 @@ func Dial(e Endpoints) (*clientv3.Client, error) {
 type Store struct {
 	client *clientv3.Client
 	root   string
+	// reached is the highest revision that etcd is known to have come to. It never goes back by itself.
+	reached  atomic.Uint64
+	replaced atomic.Bool
 }
 
 // NewStore returns the record below root, which is DefaultRoot unless several servers share one etcd.
@@ -90,12 +99,22 @@ type state struct {
 
 func (s *Store) key() string { return path.Join(s.root, "identity") }
 
+// read fails with ErrStoreReplaced, for ever, once etcd has gone back.
 func (s *Store) read(ctx context.Context) (state, error) {
+	// Taken before the read begins, which then can only see as much or more.
+	reached := s.reached.Load()
 	resp, err := s.client.Get(ctx, s.key())
 	if err != nil {
 		return state{}, fmt.Errorf("reading the identity of the store: %w", err)
 	}
 	st := state{revision: uint64(resp.Header.Revision)}
+	if st.revision < reached {
+		s.replaced.Store(true)
+	}
+	if s.replaced.Load() {
+		return state{}, ErrStoreReplaced
+	}
+	raiseTo(&s.reached, st.revision)
 	if len(resp.Kvs) == 0 {
 		return st, nil
 	}

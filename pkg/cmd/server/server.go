@@ -115,6 +115,8 @@ func (o *Options) serve(ctx context.Context) error {
 		return err
 	}
 	defer clients.Close()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	gate := ownerguard.NewGate(rollouts.GroupName)
 	var server *apiserver.Server
 	guard := ownerguard.New(ownerguard.Config{
@@ -123,6 +125,7 @@ func (o *Options) serve(ctx context.Context) error {
 		Host:           ownerguard.NewHost(clients.host.CoreV1(), clients.metadata, o.Namespace, rollouts.Kind("Rollout")),
 		LiveRollouts:   func(ctx context.Context) (map[types.UID]string, error) { return server.Rollouts.Rollout.UIDs(ctx) },
 		AcceptDataLoss: o.AcceptDataLoss,
+		Replaced:       end,
 	})
 	config := &apiserver.Config{
 		GenericConfig: generic,
@@ -139,7 +142,11 @@ func (o *Options) serve(ctx context.Context) error {
 		EnsureMirrored: guard.Mirror().Ensure,
 		NoteMirrored:   guard.Mirror().Note,
 	})
-	return run(ctx, server.GenericAPIServer, gate, guard, acting)
+	err = run(ctx, server.GenericAPIServer, gate, guard, acting)
+	if cause := context.Cause(ctx); errors.Is(cause, ownerguard.ErrStoreReplaced) {
+		return cause
+	}
+	return err
 }
 
 // run serves, with the guard and the controller beside it, and waits for these at the end, so that the
