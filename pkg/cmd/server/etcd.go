@@ -99,7 +99,7 @@ func makePrivateDir(dir string) error {
 		return nil
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("data directory %s can be read by other users and this cannot be changed: %w", dir, err)
+		return fmt.Errorf("data directory %s can be read by other users and this cannot be changed; give --data-dir a folder in it: %w", dir, err)
 	}
 	return nil
 }

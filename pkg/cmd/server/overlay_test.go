@@ -1,0 +1,41 @@
+package server
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/spf13/pflag"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// The overlay is run by nobody here; what can be known of it without a node is checked.
+func TestTheShippedStatefulSetFitsTheServer(t *testing.T) {
+	manifest, err := os.ReadFile(filepath.FromSlash("../../../artifacts/overlays/embedded/statefulset.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set appsv1.StatefulSet
+	if err := yaml.Unmarshal(manifest, &set); err != nil {
+		t.Fatal(err)
+	}
+	container := set.Spec.Template.Spec.Containers[0]
+	options := NewOptions()
+	flags := pflag.NewFlagSet("overlay", pflag.ContinueOnError)
+	for _, named := range options.Flags().FlagSets {
+		flags.AddFlagSet(named)
+	}
+	if err := flags.Parse(container.Args); err != nil {
+		t.Fatalf("the server does not know a flag of the overlay: %v", err)
+	}
+	// The root of a volume belongs to root, whatever fsGroup says, and only its owner may close it to others.
+	inVolume := func(mount corev1.VolumeMount) bool {
+		return mount.Name == "data" && filepath.Dir(options.DataDir) == mount.MountPath
+	}
+	if !slices.ContainsFunc(container.VolumeMounts, inVolume) {
+		t.Errorf("--data-dir=%s is not a folder directly in the volume of the data", options.DataDir)
+	}
+}
