@@ -4,6 +4,7 @@
 package validation
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -61,6 +62,7 @@ func ValidateRolloutSpec(spec *rollouts.RolloutSpec, path *field.Path) field.Err
 	errs = append(errs, validateSelector(spec, path)...)
 	errs = append(errs, validateTemplate(&spec.Template, path.Child("template"))...)
 	errs = append(errs, validateDeadline(spec, path)...)
+	errs = append(errs, validateTotal(spec, path)...)
 	return append(errs, validateStrategy(&spec.Strategy, path.Child("strategy"))...)
 }
 
@@ -127,6 +129,22 @@ func validateDeadline(spec *rollouts.RolloutSpec, path *field.Path) field.ErrorL
 		errs = append(errs, field.Invalid(at, deadline, "must be greater than spec.minReadySeconds, which is "+strconv.Itoa(int(spec.MinReadySeconds))))
 	}
 	return errs
+}
+
+// validateTotal makes sure that pods can be counted: those of replicas and of maxSurge together.
+func validateTotal(spec *rollouts.RolloutSpec, path *field.Path) field.ErrorList {
+	if spec.Replicas == nil || spec.Strategy.Canary == nil || len(validatePods(spec.Strategy.Canary.MaxSurge, nil)) > 0 {
+		return nil
+	}
+	canary, at := spec.Strategy.Canary, path.Child("strategy", "canary", "maxSurge")
+	if canary.MaxSurge == nil {
+		return nil
+	}
+	surge, err := intstr.GetScaledValueFromIntOrPercent(canary.MaxSurge, int(*spec.Replicas), true)
+	if err != nil || surge < 0 || surge > math.MaxInt32-int(*spec.Replicas) {
+		return field.ErrorList{field.Invalid(at, canary.MaxSurge.String(), "must not take the number of pods above "+strconv.Itoa(math.MaxInt32))}
+	}
+	return nil
 }
 
 func validateStrategy(strategy *rollouts.RolloutStrategy, path *field.Path) field.ErrorList {

@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -89,6 +90,9 @@ func TestValidateRollout(t *testing.T) {
 		{"maxUnavailable over 100%", pods(number(1), text("101%")), []string{"spec.strategy.canary.maxUnavailable"}},
 		{"maxUnavailable far over 100%", pods(number(1), text("99999999999999999999%")), []string{"spec.strategy.canary.maxUnavailable"}},
 		{"maxSurge over 100% is fine", pods(text("300%"), number(0)), nil},
+		{"maxSurge that makes more pods than can be counted", pods(number(math.MaxInt32), number(0)), []string{"spec.strategy.canary.maxSurge"}},
+		{"maxSurge of so many percent", pods(text("9223372036854775807%"), number(0)), []string{"spec.strategy.canary.maxSurge"}},
+		{"maxSurge that is too long for a number", pods(text("99999999999999999999%"), number(0)), []string{"spec.strategy.canary.maxSurge"}},
 		{"negative maxSurge", pods(number(-1), number(1)), []string{"spec.strategy.canary.maxSurge"}},
 		{"maxSurge without a unit", pods(text("25"), number(1)), []string{"spec.strategy.canary.maxSurge"}},
 		{"negative percentage", pods(number(1), text("-5%")), []string{"spec.strategy.canary.maxUnavailable"}},
