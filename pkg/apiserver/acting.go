@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"sync/atomic"
 
-	"k8s.io/klog/v2"
-
 	"sluice.dev/sluice/pkg/apiserver/ownerguard"
 	"sluice.dev/sluice/pkg/controller/rollout"
 )
@@ -26,7 +24,8 @@ func NewActing(gate *ownerguard.Gate, config rollout.Config) *Acting {
 	return &Acting{gate: gate, config: config}
 }
 
-// Run returns when ctx is done and the controller has given up its Lease.
+// Run returns when ctx is done and the controller has given up its Lease. It fails at once if the controller
+// cannot be made or cannot stand for election, as it is configured.
 func (a *Acting) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		open, err := a.gate.WaitOpen(ctx)
@@ -38,10 +37,12 @@ func (a *Acting) Run(ctx context.Context) error {
 			return err
 		}
 		a.current.Store(controller)
-		if err := controller.Run(open); err != nil {
-			klog.FromContext(ctx).Error(err, "The controller ended")
-		}
+		err = controller.Run(open)
 		a.current.Store(nil)
+		if err != nil {
+			// It cannot stand for election as it is configured; the next one could not either.
+			return err
+		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/client-go/tools/leaderelection"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
 	logsapi "k8s.io/component-base/logs/api/v1"
@@ -169,6 +170,10 @@ func (o *Options) Validate() error {
 	if o.LeaderElection.LeaseDuration <= o.LeaderElection.RenewDeadline {
 		errs = append(errs, fmt.Errorf("--leader-elect-lease-duration (%v) must be longer than --leader-elect-renew-deadline (%v)",
 			o.LeaderElection.LeaseDuration, o.LeaderElection.RenewDeadline))
+	}
+	if float64(o.LeaderElection.RenewDeadline) <= leaderelection.JitterFactor*float64(o.LeaderElection.RetryPeriod) || o.LeaderElection.RetryPeriod <= 0 {
+		errs = append(errs, fmt.Errorf("--leader-elect-renew-deadline (%v) must be longer than %.1f times --leader-elect-retry-period (%v), and that more than 0",
+			o.LeaderElection.RenewDeadline, leaderelection.JitterFactor, o.LeaderElection.RetryPeriod))
 	}
 	errs = append(errs, o.ServerRun.Validate()...)
 	errs = append(errs, o.Recommended.SecureServing.Validate()...)
