@@ -75,16 +75,23 @@ func (g *guide) stopObserver() error {
 	return err
 }
 
-// clear deletes what an earlier demonstration left behind.
+// clear deletes what an earlier demonstration left behind, also where its Rollout was detached.
 func (g *guide) clear(ctx context.Context) error {
-	output, err := g.cluster.Kubectl(ctx, "", "delete", resource, name, "--ignore-not-found", "--cascade=foreground")
-	if err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, args := range [][]string{
+		{"delete", resource, name, "--ignore-not-found", "--cascade=foreground"},
+		{"delete", "replicasets", "--selector=" + selector},
+	} {
+		output, err := g.cluster.Kubectl(ctx, "", args...)
+		if err != nil {
+			return err
+		}
+		if err := output.Err(); err != nil {
+			return err
+		}
 	}
-	if err := output.Err(); err != nil {
-		return err
-	}
-	_, err = cluster.Await(ctx, g.cluster.Pods(namespace, selector), func(pods []*corev1.Pod) string {
+	_, err := cluster.Await(ctx, g.cluster.Pods(namespace, selector), func(pods []*corev1.Pod) string {
 		if len(pods) == 0 {
 			return ""
 		}

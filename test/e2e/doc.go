@@ -3,6 +3,6 @@
 // own and waits by watching. Whatever ends components runs after all other tests, in TestDisruption. The
 // tests may import test/cluster, the libraries of Kubernetes and the served types; nothing of the server itself.
 //
-// SLUICE_E2E_DIR names the folder of a control plane to use, and to leave running; without it the tests
-// start one in a folder of their own, and delete it.
+// SLUICE_E2E_DIR names the folder of a control plane to use, and to leave running, but not with its Rollouts:
+// one of the tests wipes the store. Without it the tests start one in a folder of their own, and delete it.
 package e2e
