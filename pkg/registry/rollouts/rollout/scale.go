@@ -58,7 +58,8 @@ func (r *ScaleREST) Get(ctx context.Context, name string, options *metav1.GetOpt
 }
 
 // Update changes spec.replicas of a Rollout. It never creates.
-func (r *ScaleREST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+func (r *ScaleREST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	objInfo = applied(objInfo, forceAllowCreate)
 	obj, _, err := r.store.Update(ctx, name, &scaledObjectInfo{name, objInfo},
 		func(ctx context.Context, obj runtime.Object) error {
 			return createValidation(ctx, scaleOf(obj.(*rollouts.Rollout)))

@@ -117,11 +117,17 @@ func (r *REST) Create(ctx context.Context, obj runtime.Object, createValidation 
 func (r *REST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	ctx, write := withTemplateWrite(ctx, r.templates)
 	objInfo = explainedInfo{objInfo, name}
-	// Only server-side apply asks for what is not there to be created.
-	if forceAllowCreate {
-		objInfo = appliedObjectInfo{objInfo}
-	}
+	objInfo = applied(objInfo, forceAllowCreate)
 	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+}
+
+// applied is the object of a request, which is a server-side apply if it is to be created where it is not
+// there: nothing else asks for that.
+func applied(objInfo rest.UpdatedObjectInfo, forceAllowCreate bool) rest.UpdatedObjectInfo {
+	if forceAllowCreate {
+		return appliedObjectInfo{objInfo}
+	}
+	return objInfo
 }
 
 // appliedObjectInfo is the object of a server-side apply. An applied configuration with an unknown field or a

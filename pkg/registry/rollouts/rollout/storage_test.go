@@ -280,12 +280,15 @@ func TestCreationByServerSideApplyIsResolvedToo(t *testing.T) {
 
 func TestAConfigurationThatCannotBeAppliedIsTheClientsMistake(t *testing.T) {
 	f := newFixture(t)
+	f.create(t, newRollout())
 	info := rest.DefaultUpdatedObjectInfo(nil, func(context.Context, runtime.Object, runtime.Object) (runtime.Object, error) {
 		return nil, errors.New(".spec.replica: field not declared in schema")
 	})
-	_, _, err := f.Rollout.Update(inNamespace(), "web", info, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, true, &metav1.UpdateOptions{})
-	if !apierrors.IsBadRequest(err) {
-		t.Errorf("got %v, want BadRequest", err)
+	for name, served := range map[string]rest.Updater{"rollouts": f.Rollout, "rollouts/scale": f.Scale, "rollouts/status": f.Status} {
+		_, _, err := served.Update(inNamespace(), "web", info, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, true, &metav1.UpdateOptions{})
+		if !apierrors.IsBadRequest(err) {
+			t.Errorf("%s: got %v, want BadRequest", name, err)
+		}
 	}
 }
 
