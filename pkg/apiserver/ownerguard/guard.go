@@ -237,7 +237,11 @@ func (g *Guard) watchRecords(ctx context.Context) {
 		if withHost {
 			lastHost = time.Now()
 		}
-		if err := g.mirror.verify(ctx, withHost); err != nil && ctx.Err() == nil {
+		// A host that hangs must not keep the store from being looked at.
+		bounded, cancel := context.WithTimeout(ctx, raiseTimeout)
+		err := g.mirror.verify(bounded, withHost)
+		cancel()
+		if err != nil && ctx.Err() == nil {
 			klog.V(2).InfoS("Could not compare the records of the store", "err", err)
 		}
 	}
