@@ -58,7 +58,8 @@ func (r *Resolver) Resolve(ctx context.Context, rollout *rollouts.Rollout) (*cor
 
 // dryRun returns the template as the host would store it in a ReplicaSet. If a policy or a quota refuses the
 // ReplicaSet, which may well be lifted by the time it is needed, that becomes a warning, and a PodTemplate,
-// which has the same rules and which hardly anybody restricts, is asked for the defaults instead.
+// which has the same rules and which hardly anybody restricts, is asked for the defaults instead. If that is
+// refused as well, a new Rollout is stored as it is, and a changed template is Forbidden.
 func (r *Resolver) dryRun(ctx context.Context, rollout *rollouts.Rollout) (*corev1.PodTemplateSpec, error) {
 	options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	replicaSet, err := r.host.AppsV1().ReplicaSets(rollout.Namespace).Create(ctx, probe(rollout), options)
@@ -78,6 +79,12 @@ func (r *Resolver) dryRun(ctx context.Context, rollout *rollouts.Rollout) (*core
 	}
 	if answer := r.answer(rollout, err); answer != nil {
 		return nil, answer
+	}
+	if rollout.Status.CurrentPodHash != "" {
+		// Without its defaults a template cannot be told from the one that runs: it might be no change at
+		// all, and must not start a revision by mistake.
+		return nil, apierrors.NewForbidden(rollouts.Resource("rollouts"), rollout.Name,
+			fmt.Errorf("spec.template cannot be compared with what runs while the cluster refuses to check it: %w", err))
 	}
 	warning.AddWarning(ctx, "", "the template could not be checked by the cluster: "+err.Error())
 	return rollout.Spec.Template.DeepCopy(), nil

@@ -40,7 +40,7 @@ const (
 	// firstRetry and lastRetry bound how long the guard waits before it judges again.
 	firstRetry, lastRetry = 200 * time.Millisecond, 5 * time.Second
 	// storeRecheck and hostRecheck are how often an open guard reads the records again.
-	storeRecheck, hostRecheck = 5 * time.Second, time.Minute
+	storeRecheck, hostRecheck = time.Second, time.Minute
 )
 
 // Guard decides whether the store may answer, opens the gate, and keeps watching the records: an
