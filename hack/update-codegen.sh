@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright The Sluice Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
 # Regenerates everything that is generated from pkg/apis: deep copies, defaults, conversions, protobuf,
 # clients, listers, informers, apply configurations and OpenAPI. The generators are pinned in
 # hack/tools/go.mod; protoc comes from the system (make generate installs it).

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# Copyright The Sluice Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
 # Fails if what is generated is not what the generators make of pkg/apis now. Works on a copy: the tree is
 # never changed.
 set -euo pipefail

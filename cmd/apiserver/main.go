@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command sluice-apiserver serves rollouts.sluice.dev to the Kubernetes API server that aggregates it, and
 // runs the controller that acts on them.
 package main

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command kubectl-sluice is the kubectl plugin for Rollouts: put it in PATH and call it as kubectl sluice.
 package main
 

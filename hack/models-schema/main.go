@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command models-schema prints the OpenAPI v2 schema of the API as JSON, from which
 // applyconfiguration-gen learns the types for server-side apply.
 package main

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package architecture holds the rooms of the source against the plan: who may import whom.
 package architecture
 

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command demo plays the guide on the local control plane: it deploys the example Rollout, updates,
 // promotes, aborts and heals it, with the plugin and again with stock kubectl alone, and shows every
 // command and what came of it. It checks every stage and fails at the first that is off. It is run by

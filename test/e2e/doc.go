@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package e2e tests Sluice on a real control plane: the one that the launcher in hack/localcluster starts,
 // where the server runs under exactly the rights that artifacts/base ships. Each test has a namespace of its
 // own and waits by watching. Whatever ends components runs after all other tests, in TestDisruption. The

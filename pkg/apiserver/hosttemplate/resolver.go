@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package hosttemplate asks the host cluster what a pod template means there: it dry-run-creates a
 // ReplicaSet from it, which validates and defaults the template as the host will when the real one is
 // created, and holds the answer against the ReplicaSets that exist. It may import the hub types, the engine

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command kube is every foreign binary of the local control plane in one: kube-apiserver,
 // kube-controller-manager, kube-scheduler, kubectl, etcd and kwok, chosen by the name it is
 // called by. They are one program because linking, not compiling, dominates the build of each.

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command localcluster runs a real Kubernetes control plane with Sluice in it on this machine, from
 // nothing but Go modules: for development, the demonstration, the benchmark and the tests.
 package main

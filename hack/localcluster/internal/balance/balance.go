@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package balance forwards TCP connections to the first of several backends that answers: what a
 // Service does for replicas in a real cluster, as far as a failover test needs it. It imports only
 // the standard library.

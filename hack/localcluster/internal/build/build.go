@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package build has the go command bring the binaries of the control plane up to date. What is up to
 // date already costs a fraction of a second; a first build takes minutes, so it tells how far it is.
 // It imports only the standard library and the progress package.

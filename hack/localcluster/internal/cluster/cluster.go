@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cluster takes the local control plane up and down, and starts and stops its components one
 // by one. It is the shell around the packages component (what there is), state (what runs) and process
 // (how it is run), and the only one that talks to the API server.

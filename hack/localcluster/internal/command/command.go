@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package command is the command line of localcluster. Every command works on the control plane in
 // one folder, so that several can run side by side. It imports the package cluster, which does the work.
 package command

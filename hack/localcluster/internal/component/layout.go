@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package component defines what the local control plane is made of: the programs, their arguments,
 // the files and ports that they use, and their configuration files. It is pure: it starts nothing,
 // reads nothing and imports no client.

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pki makes the keys and certificates of the local control plane: ECDSA P-256 throughout,
 // one authority for each circle of trust, kept in one folder. It imports only the standard library.
 package pki

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ports finds TCP ports on the loopback interface that nobody else is likely to take
 // between the moment they are found and the moment a component listens on them, or while that
 // component is restarted. It imports only the standard library.

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package process starts programs that outlive their starter, and later finds, judges and ends them
 // by an identity that a reused process id cannot fake. It imports only the standard library.
 package process

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package progress tells a person what is being waited for: on a terminal in one line that is redrawn
 // in place, elsewhere in a plain line every few seconds. It imports only the standard library and x/term.
 package progress

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package state is the record of one control plane, _local/run/state.json: what was started, where it
 // listens, where its files are, and which processes it runs in. Commands find each other through it,
 // and tests read it. It imports the packages component and process.

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fuzzer fills the hub types with random values, for round-trip tests. It may import the hub types
 // and apimachinery.
 package fuzzer

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package v1alpha1 is the served version of the API group sluice.dev: the types that people write and
 // that go over the wire, their defaults, and their protobuf encoding. It imports only apimachinery, the
 // API types of Kubernetes and the hub package, so that clients can import it.

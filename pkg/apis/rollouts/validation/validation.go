@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package validation says what a valid Rollout is. It is complete: what passes here, and is accepted by
 // the host as a pod template, can be acted on. It imports the hub types, the engine's parsers and
 // apimachinery.

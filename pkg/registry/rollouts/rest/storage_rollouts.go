@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rest lists what the API group serves: each resource and subresource with its storage. It may
 // import the storages and the libraries of the API server.
 package rest
