@@ -67,6 +67,11 @@ func (m *machine) run(stale bool) {
 				m.Sync(rs)
 			}
 		},
+		"sync early": func(t *rapid.T) {
+			if rs := m.any(t); rs != nil {
+				m.syncEarly(rs)
+			}
+		},
 		"sync":    func(*rapid.T) { m.SyncAll() },
 		"sleep":   func(t *rapid.T) { m.Sleep(anySleep.Draw(t, "for")) },
 		"edit":    m.edit,
@@ -120,6 +125,17 @@ func (m *machine) reconcile() {
 		m.fail("a decision on a fresh snapshot could not be written: %v", err)
 	} else if m.reconciled != nil {
 		m.reconciled(s, d)
+	}
+}
+
+// syncEarly has a decision made between the two halves of a sync: the status of the ReplicaSet has seen its
+// size, but not yet what became of its pods.
+func (m *machine) syncEarly(rs *appsv1.ReplicaSet) {
+	m.ReportAll()
+	i := slices.IndexFunc(m.ReplicaSets(), func(other *appsv1.ReplicaSet) bool { return other.UID == rs.UID })
+	m.SyncEarly(m.ReplicaSets()[i])
+	if _, err := m.apply(m.Snapshot(), -1); err != nil {
+		m.fail("a decision on a fresh snapshot could not be written: %v", err)
 	}
 }
 

@@ -62,14 +62,17 @@ func poolOf(rs *appsv1.ReplicaSet) pool {
 	if rs == nil {
 		return pool{observed: true}
 	}
-	size := ptr.Deref(rs.Spec.Replicas, 1)
-	available := min(rs.Status.AvailableReplicas, size)
+	size, st := ptr.Deref(rs.Spec.Replicas, 1), &rs.Status
+	available := min(st.AvailableReplicas, size)
+	// The ReplicaSet controller reports a new size before it has taken the pods that are too many. Which of the
+	// ready ones will be left, the available ones or the others, shows only when they are gone.
+	unsorted := st.Replicas > size && st.ReadyReplicas > size && st.ReadyReplicas > st.AvailableReplicas && available > 0
 	return pool{
 		size:      size,
-		pods:      rs.Status.Replicas,
-		ready:     max(min(rs.Status.ReadyReplicas, size), available),
+		pods:      st.Replicas,
+		ready:     max(min(st.ReadyReplicas, size), available),
 		available: available,
-		observed:  rs.Status.ObservedGeneration >= rs.Generation,
+		observed:  st.ObservedGeneration >= rs.Generation && !unsorted,
 	}
 }
 
@@ -108,6 +111,14 @@ func (p pool) keeps(size int32) int32 {
 		return p.available
 	}
 	return max(min(p.available, size-p.undecided()), 0)
+}
+
+// atLeast is size, or the present one if that is larger while nobody knows which pods are available.
+func (p pool) atLeast(size int32) int32 {
+	if p.outdated {
+		return max(size, p.size)
+	}
+	return size
 }
 
 // free is the size to which the ReplicaSet can be cut without losing an available pod.
@@ -176,7 +187,8 @@ func (b board) move() (next split, older []int32) {
 	if b.olderSize() > 0 && !(stuck && next == split{b.canary.size, b.stable.size}) {
 		return next, older
 	}
-	return b.shrink(next), older
+	next = b.shrink(next)
+	return split{canary: b.canary.atLeast(next.canary), stable: b.stable.atLeast(next.stable)}, older
 }
 
 // shrink takes pods from the side that is above its goal (2.5.6-10). With no canary pod wanted, as after an
@@ -218,7 +230,7 @@ func (b board) trim(drain, grow pool, drainSize, growSize int32) (int32, int32) 
 	floor := b.minAvailable() - sum(b.older, pool.holds)
 	cut := min(excess, growSize)
 	if drain.keeps(drainSize)+grow.keeps(growSize-cut) < floor {
-		cut -= min(cut, grow.available-grow.keeps(growSize-cut))
+		cut = min(cut, max(growSize-grow.available-grow.undecided(), 0))
 	}
 	rest := min(excess-cut, drainSize)
 	for rest > 0 && drain.keeps(drainSize-rest) < drain.keeps(drainSize) && drain.keeps(drainSize-rest)+grow.keeps(growSize-cut) < floor {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -235,6 +236,10 @@ func TestMoveOnUncertainGround(t *testing.T) {
 			at("3/3", nil), at("5/0", func(p *pool) { p.ready = 5 }), "3/1"},
 		{"what an older minReadySeconds calls available does not count", 4, 100, "1", "0",
 			at("1/1", func(p *pool) { p.outdated = true }), at("4/4", nil), "1/4"},
+		{"nor is a pod taken while nobody knows which are available", 1, 100, "1", "0",
+			at("3/3", func(p *pool) { p.outdated = true }), at("0/0", nil), "3/0"},
+		{"what is over the total stays while the one available pod may be in it", 1, 0, "1", "0",
+			at("1/0", nil), at("6/1", func(p *pool) { p.ready = 6 }), "0/6"},
 		{"an abort takes no stable pod that is wanted back, whatever the total", 2, 0, "1", "0",
 			at("5/5", nil), at("2/0", nil), "2/2"},
 	} {
@@ -244,6 +249,35 @@ func TestMoveOnUncertainGround(t *testing.T) {
 			next, _ := b.move()
 			if got := fmt.Sprintf("%d/%d", next.canary, next.stable); got != row.want {
 				t.Errorf("got %s, want %s", got, row.want)
+			}
+		})
+	}
+}
+
+// TestPoolOf: a status counts only if it speaks of the present size, and of the pods that this size leaves.
+func TestPoolOf(t *testing.T) {
+	for _, row := range []struct {
+		rule                   string
+		size, seen             int32
+		pods, ready, available int32
+		observed               bool
+		wantReady, want        int32
+	}{
+		{"settled", 3, 2, 3, 2, 1, true, 2, 1},
+		{"the size was not taken up", 3, 1, 3, 3, 3, false, 3, 3},
+		{"pods about to go, all ready ones available", 3, 2, 5, 5, 5, true, 3, 3},
+		{"pods about to go, those not ready first", 3, 2, 5, 3, 1, true, 3, 1},
+		{"pods about to go, and nobody knows which of the ready ones", 3, 2, 5, 4, 2, false, 3, 2},
+		{"pods about to go, none of them available", 3, 2, 5, 4, 0, true, 3, 0},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			rs := &appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Replicas: &row.size}, Status: appsv1.ReplicaSetStatus{
+				ObservedGeneration: int64(row.seen), Replicas: row.pods, ReadyReplicas: row.ready, AvailableReplicas: row.available,
+			}}
+			rs.Generation = 2
+			want := pool{size: row.size, pods: row.pods, ready: row.wantReady, available: row.want, observed: row.observed}
+			if got := poolOf(rs); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
 	}

@@ -33,6 +33,10 @@ func (p *Pod) available(rs *appsv1.ReplicaSet, now time.Time) bool {
 	return p.Ready && !now.Before(p.Since.Add(time.Duration(rs.Spec.MinReadySeconds)*time.Second))
 }
 
+// crowd stands for how many pods of the kind the pod's node has. It has nothing to do with how long the pod
+// has been ready, so that of ready pods those that are not available yet may be the ones that stay.
+func (p *Pod) crowd() int { return p.Serial % 3 }
+
 // PodsOf are the pods of a ReplicaSet, which the caller must not modify.
 func (c *Cluster) PodsOf(rs *appsv1.ReplicaSet) []*Pod { return c.pods[rs.UID] }
 
@@ -91,15 +95,28 @@ func (c *Cluster) SyncAll() {
 // Sync lets the ReplicaSet controller work on one ReplicaSet: it makes or takes pods, those not ready and
 // those ready last first, and writes the status if that changed.
 func (c *Cluster) Sync(rs *appsv1.ReplicaSet) {
-	if rs.DeletionTimestamp == nil {
-		pods := keep(c.pods[rs.UID], *rs.Spec.Replicas)
-		for len(pods) < int(*rs.Spec.Replicas) {
-			c.serial++
-			pods = append(pods, &Pod{Serial: c.serial, Since: c.now})
-		}
-		c.pods[rs.UID] = pods
-	}
+	c.manage(rs)
 	c.report(rs, rs.Generation)
+}
+
+// SyncEarly is the first half of Sync, as the ReplicaSet controller really does it: the status that it
+// writes has seen the size, but counts the pods as they were before any was made or taken.
+func (c *Cluster) SyncEarly(rs *appsv1.ReplicaSet) {
+	c.report(rs, rs.Generation)
+	c.manage(rs)
+}
+
+// manage makes or takes pods. A ReplicaSet that is being deleted is left alone.
+func (c *Cluster) manage(rs *appsv1.ReplicaSet) {
+	if rs.DeletionTimestamp != nil {
+		return
+	}
+	pods := keep(c.pods[rs.UID], *rs.Spec.Replicas)
+	for len(pods) < int(*rs.Spec.Replicas) {
+		c.serial++
+		pods = append(pods, &Pod{Serial: c.serial, Since: c.now})
+	}
+	c.pods[rs.UID] = pods
 }
 
 // ReportAll brings the status of every ReplicaSet up to date with its pods, and does nothing else.
@@ -125,8 +142,8 @@ func (c *Cluster) report(rs *appsv1.ReplicaSet, observed int64) {
 	}
 }
 
-// keep are the pods that stay when there are to be n at most: ready before not ready, and longer in that
-// state first, as the ReplicaSet controller ranks them.
+// keep are the pods that stay when there are to be n at most, as the ReplicaSet controller ranks them:
+// ready before not ready, then those on nodes with fewer pods of the kind, then those longer in that state.
 func keep(pods []*Pod, n int32) []*Pod {
 	ranked := slices.Clone(pods)
 	slices.SortStableFunc(ranked, func(a, b *Pod) int {
@@ -136,7 +153,7 @@ func keep(pods []*Pod, n int32) []*Pod {
 			}
 			return 1
 		}
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Serial, b.Serial))
+		return cmp.Or(cmp.Compare(a.crowd(), b.crowd()), a.Since.Compare(b.Since), cmp.Compare(a.Serial, b.Serial))
 	})
 	return ranked[:min(len(ranked), int(n))]
 }
