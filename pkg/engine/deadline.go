@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,9 @@ const defaultProgressDeadlineSeconds int32 = 600
 func (d *decider) judgeDeadline() {
 	r := d.rollout
 	d.progressed = d.advanced || d.completed || countsProgressed(d.stored, &r.Status)
+	if d.exceedsDeadline() && d.waitedForUs() {
+		d.progressed = true
+	}
 	if d.timedOut = d.exceedsDeadline(); d.timedOut && r.Spec.ProgressDeadlineAbort && updateInFlight(r) {
 		why := fmt.Sprintf("%s: %s", abortedUpdateTo(&r.Status), timeoutMessage(r))
 		abortUpdate(r, d.now, why)
@@ -51,6 +55,19 @@ func (d *decider) exceedsDeadline() bool {
 	default:
 		return false // The clock stood still, and starts with this decision.
 	}
+}
+
+// waitedForUs is true if pods can be moved that could be moved long since: nobody decided meanwhile, as while
+// the server was down, and the update is not to blame. It is, if the cluster has refused to move them, or if
+// its deadline was called exceeded before.
+func (d *decider) waitedForUs() bool {
+	was := findCondition(d.stored, rollouts.RolloutProgressing)
+	if was.Reason == reasonDeadlineExceeded || findCondition(d.stored, rollouts.RolloutReplicaFailure) != nil || d.frozen() {
+		return false
+	}
+	b := d.board()
+	next, older := b.move()
+	return d.current == nil || next != (split{b.canary.size, b.stable.size}) || !slices.Equal(older, sizes(b.older))
 }
 
 func progressDeadline(r *rollouts.Rollout) time.Duration {

@@ -7,6 +7,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/engine"
 )
 
 func withDeadline(r *rollouts.Rollout, seconds int32, abort bool) *rollouts.Rollout {
@@ -131,4 +132,28 @@ func TestDeadlineCountsFromProgress(t *testing.T) {
 	w.SyncAll()
 	w.Reconcile()
 	w.is(rollouts.RolloutPhaseProgressing, "more replicas need to be updated")
+}
+
+// TestDeadlineIsNotExceededByOurAbsence: what could go on all the time but for a controller is no fault of
+// the update, and the clock starts anew when one is back.
+func TestDeadlineIsNotExceededByOurAbsence(t *testing.T) {
+	w := deployed(t, withDeadline(rollout(10, weight(50), weight(80)), 30, true))
+	w.edit("v2", image("v2"))
+	w.Reconcile()
+	w.SyncAll()
+	for range 5 { // Whatever is seen is stored, but the controller ends before it moves a pod.
+		w.Sleep(2 * time.Second)
+		w.SyncAll()
+		s := w.Snapshot()
+		if d := engine.Decide(s); d.Status != nil {
+			w.must(w.Apply(s, engine.Decision{Status: d.Status}, -1))
+		}
+	}
+	w.pods("8 3")
+	w.Sleep(time.Hour)
+	w.SyncAll()
+	w.Reconcile()
+	w.is(rollouts.RolloutPhaseProgressing, "more replicas need to be updated")
+	w.settle()
+	w.is(rollouts.RolloutPhaseHealthy, "")
 }
