@@ -150,6 +150,21 @@ func TestReplicaSetDeletedByHand(t *testing.T) {
 	w.pods("4")
 }
 
+// TestAbortWhileTheReplicaSetIsDeleted: an abort brings the stable pods back, however long the ReplicaSet of
+// the aborted revision takes to go.
+func TestAbortWhileTheReplicaSetIsDeleted(t *testing.T) {
+	w := deployed(t, rollout(4, weight(50), pause("")))
+	w.update("v2")
+	w.Remove(w.ReplicaSets()[1], false)
+	w.must(w.Abort())
+	w.settle()
+	w.sizes("3 2") // The pods of the other still take room.
+	w.Remove(w.ReplicaSets()[1], true)
+	w.settle()
+	w.sizes("4")
+	w.degraded("RolloutAborted")
+}
+
 // TestHistoryLimit: "the oldest beyond the limit are deleted, only without pods; stable and current are
 // always kept and do not count".
 func TestHistoryLimit(t *testing.T) {

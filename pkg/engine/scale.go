@@ -113,12 +113,15 @@ func sizes(pools []pool) []int32 {
 
 // frozen is true while no pod may be moved: paused by hand, unless the update was aborted or the number of
 // replicas changed; and while the ReplicaSet of the current revision is on its way out, which nothing
-// could replace yet.
+// could replace yet. An abort does not wait for that.
 func (d *decider) frozen() bool {
+	if d.rollout.Status.Abort {
+		return false
+	}
 	if d.current == nil && d.currentIsLeaving() {
 		return true
 	}
-	return d.rollout.Spec.Paused && !d.rollout.Status.Abort && !d.resized(d.current) && !d.resized(d.stable)
+	return d.rollout.Spec.Paused && !d.resized(d.current) && !d.resized(d.stable)
 }
 
 // resized is true if spec.replicas is not what the ReplicaSet was last brought to its size for. That of an
