@@ -152,10 +152,10 @@ func TestADeadWatchDoesNotStopARollout(t *testing.T) {
 	eventually(t, "the caches show the first write", func() bool { return c.replicaSetSize("demo-abc") == 3 })
 
 	defer w.hold("replicasets")()
+	c.enqueue(testKey("demo"))
 	for _, size := range []int32{4, 5, 6} {
 		wanted.Store(size)
 		eventually(t, "it is scaled by what the servers say", func() bool {
-			c.enqueue(testKey("demo"))
 			fakeClock.Step(cachePatience)
 			return w.liveSize("demo-abc") == size
 		})

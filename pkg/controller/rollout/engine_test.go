@@ -4,6 +4,7 @@
 package rollout
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
@@ -106,5 +109,35 @@ func TestARefusedDeploymentIsSteadyAndExceedsItsDeadline(t *testing.T) {
 	})
 	if !strings.Contains(status().Message, "exceeded quota: two") || string(status().Conditions[len(status().Conditions)-1].Type) != string(rollouts.RolloutReplicaFailure) {
 		t.Errorf("it must still show why: %+v", status())
+	}
+}
+
+func TestALostAnswerIsLookedUp(t *testing.T) {
+	w := newWorld(t)
+	r := w.addRollout("demo")
+	w.addReplicaSet(testReplicaSet(r, "abc", 0))
+	var lost atomic.Bool
+	w.host.PrependReactor("patch", "replicasets", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if lost.Swap(true) {
+			return false, nil, nil
+		}
+		if _, _, err := clienttesting.ObjectReaction(w.stored)(action); err != nil {
+			t.Errorf("the write is not made: %v", err)
+		}
+		return true, nil, errors.New("connection reset by peer")
+	})
+	var letGo func()
+	var seen atomic.Int32
+	scripted := grow(3)
+	w.start(func(s engine.Snapshot) engine.Decision {
+		if letGo == nil {
+			letGo = w.hold("replicasets")
+		}
+		seen.Store(*s.ReplicaSets[0].Spec.Replicas)
+		return scripted(s)
+	})
+	eventually(t, "it is seen, though the caches do not show it", func() bool { return seen.Load() == 3 })
+	if got := w.count("patch replicasets"); got != 1 {
+		t.Errorf("scaled %d times, want once", got)
 	}
 }

@@ -142,7 +142,10 @@ func (t *term) reconcile(ctx context.Context, key types.NamespacedName) (time.Du
 	if writes(decision) && !page.verified {
 		return t.reconcileLive(ctx, key, page)
 	}
-	return decision.RequeueAfter, t.apply(ctx, seen, page, decision)
+	if !writes(decision) {
+		return decision.RequeueAfter, t.act(ctx, seen, page, decision)
+	}
+	return withPatience(decision.RequeueAfter), t.act(ctx, seen, page, decision)
 }
 
 // reconcileLive does as reconcile, by what the servers say instead of the caches.
@@ -153,10 +156,26 @@ func (t *term) reconcileLive(ctx context.Context, key types.NamespacedName, page
 	}
 	page.verified = true
 	decision := t.decide(seen.snapshot(t.config.Clock.Now()))
-	if err := t.apply(ctx, seen, page, decision); err != nil {
-		return 0, err
+	return withPatience(decision.RequeueAfter), t.act(ctx, seen, page, decision)
+}
+
+// act writes what was decided. If a write failed that may have been made all the same, the caches are not
+// believed again before the servers were asked.
+func (t *term) act(ctx context.Context, seen *observation, page *entry, decision engine.Decision) error {
+	err := t.apply(ctx, seen, page, decision)
+	if outcomeOf(err) == outcomeError {
+		page.verified = false
 	}
-	return decision.RequeueAfter, nil
+	return err
+}
+
+// withPatience is requeueAfter, or sooner, in time to see whether the caches have caught up with a write or
+// a live read: a watch that has died does not say so.
+func withPatience(requeueAfter time.Duration) time.Duration {
+	if requeueAfter > 0 {
+		return min(requeueAfter, cachePatience)
+	}
+	return cachePatience
 }
 
 // writes tells whether a decision asks for a write.
