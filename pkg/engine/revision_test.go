@@ -160,3 +160,18 @@ func TestEditedKeepsRevisionsRising(t *testing.T) {
 		t.Errorf("revision %d, want 3", got)
 	}
 }
+
+// TestRevisionTakenOffByHand is put back, and is no rollback.
+func TestRevisionTakenOffByHand(t *testing.T) {
+	w := deployed(t, rollout(2))
+	w.events("NewReplicaSetCreated RolloutCompleted")
+	bare := w.ReplicaSets()[0].DeepCopy()
+	delete(bare.Annotations, rollouts.RevisionAnnotation)
+	w.Remove(w.ReplicaSets()[0], true)
+	w.Place(bare)
+	w.settle()
+	w.events("NewReplicaSetCreated RolloutCompleted")
+	if got := w.ReplicaSets()[0].Annotations[rollouts.RevisionAnnotation]; got != "1" {
+		t.Errorf("revision %q, want 1", got)
+	}
+}

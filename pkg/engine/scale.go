@@ -145,7 +145,7 @@ func (d *decider) change(rs *appsv1.ReplicaSet, size int32, done bool) {
 	notes := map[string]string{}
 	if rs == d.current && revisionOf(rs) < d.rollout.Status.Revision {
 		notes[rollouts.RevisionAnnotation] = strconv.FormatInt(d.rollout.Status.Revision, 10)
-		if hashOf(rs) == d.rollout.Status.StableRS {
+		if hashOf(rs) == d.rollout.Status.StableRS && revisionOf(rs) > 0 { // 0: somebody took it off.
 			d.event(false, eventCompleted, "Rollout went back to revision %d (%s): Fast rollback", d.rollout.Status.Revision, hashOf(rs))
 		}
 	}

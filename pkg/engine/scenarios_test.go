@@ -228,3 +228,26 @@ func TestSpecAndReplicaChangeSameTime(t *testing.T) {
 func startsAfter(d time.Duration) func(*corev1.PodTemplateSpec) (time.Duration, bool) {
 	return func(*corev1.PodTemplateSpec) (time.Duration, bool) { return d, true }
 }
+
+// TestChangedMinReadySecondsAreNotHealthyUnseen: after "minReadySeconds: 30" a pod that got ready a second ago
+// is not available, and nothing may say Ready before the ReplicaSet has counted again.
+func TestChangedMinReadySecondsAreNotHealthyUnseen(t *testing.T) {
+	w := deployed(t, rollout(2))
+	w.edit("minReadySeconds 30", func(spec *rollouts.RolloutSpec) { spec.MinReadySeconds = 30 })
+	for range 3 {
+		w.Reconcile()
+		w.is(rollouts.RolloutPhaseProgressing, "updated replicas are still becoming available")
+	}
+	w.SyncAll()
+	w.Reconcile()
+	w.is(rollouts.RolloutPhaseProgressing, "updated replicas are still becoming available")
+	w.settle()
+	w.is(rollouts.RolloutPhaseHealthy, "")
+
+	w.edit("minReadySeconds 20", func(spec *rollouts.RolloutSpec) { spec.MinReadySeconds = 20 })
+	w.Reconcile()
+	w.is(rollouts.RolloutPhaseProgressing, "updated replicas are still becoming available")
+	w.SyncAll()
+	w.Reconcile()
+	w.is(rollouts.RolloutPhaseHealthy, "")
+}

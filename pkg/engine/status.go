@@ -42,7 +42,17 @@ func (d *decider) describe() {
 	d.setProgressing()
 	d.setObserved()
 	setPhase(r)
+	if st.Phase == rollouts.RolloutPhaseHealthy && d.mayBeUnavailable() {
+		st.Phase, st.Message = rollouts.RolloutPhaseProgressing, messageNotAvailable
+	}
 	setStanding(st, d.now)
+}
+
+// mayBeUnavailable is true from a change of spec.minReadySeconds until the ReplicaSet says which of its pods
+// are available by that. What waits for Ready must not be told so by the old one.
+func (d *decider) mayBeUnavailable() bool {
+	p := d.poolNow(d.current)
+	return p.outdated || !p.observed && d.stored.Phase != rollouts.RolloutPhaseHealthy
 }
 
 // setWeights sets the shares wanted now. With no update in flight the stable revision has all of it.
