@@ -141,3 +141,18 @@ func TestALostAnswerIsLookedUp(t *testing.T) {
 		t.Errorf("scaled %d times, want once", got)
 	}
 }
+
+func TestAPanicOverOneRolloutStopsNoOther(t *testing.T) {
+	w := newWorld(t)
+	w.addRollout("bad")
+	good := w.addRollout("demo")
+	w.addReplicaSet(testReplicaSet(good, "abc", 0))
+	scripted := grow(3)
+	w.start(func(s engine.Snapshot) engine.Decision {
+		if s.Rollout.Name == "bad" {
+			panic("a rule that nobody thought of")
+		}
+		return scripted(s)
+	}, func(c *Config) { c.Workers = 1 })
+	eventually(t, "the other one is scaled", func() bool { return w.liveSize("demo-abc") == 3 })
+}
