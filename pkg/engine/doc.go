@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package engine decides what happens to a Rollout. Decide turns what is observed into what is to be
 // written; the transition functions beside it (Promote, Abort, Retry, Created, Edited) turn what a
 // person asks into a changed Rollout, or into a Refusal that says why not.

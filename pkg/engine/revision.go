@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package engine
 
 import (
@@ -92,6 +95,7 @@ func Edited(old, new *rollouts.Rollout, res *Resolution) *rollouts.Rollout {
 		st.PromoteFull = false
 		st.CurrentStepHash = stepHash(steps(out))
 		st.CurrentStepIndex = firstStep(out)
+		setWeights(out)
 	}
 	restarted := retemplated || restepped && updateInFlight(out) && !st.Abort
 	if restarted {

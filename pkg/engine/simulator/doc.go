@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package simulator is a cluster of one Rollout in memory: a store with resourceVersions, ReplicaSets that
 // make and take pods, pods that take time to become available, and a clock that moves only when told. It
 // runs the same engine.Decide as the controller, so that what a Rollout will do can be seen without a
