@@ -11,7 +11,7 @@ import (
 )
 
 func layout(mode SluiceMode) Layout {
-	l := Layout{Dir: "/work/plane", BinDir: "/work/bin", Repository: "/work/source", Mode: mode, Ports: map[string]int{}}
+	l := Layout{Dir: "/srv/plane", BinDir: "/srv/bin", Repository: "/srv/source", Mode: mode, Ports: map[string]int{}}
 	for i, name := range l.PortNames() {
 		l.Ports[name] = 20001 + i
 	}
@@ -50,12 +50,12 @@ func TestArguments(t *testing.T) {
 		not  []string
 	}{
 		{"the host's etcd may lose what it wrote: it is a test's", NoSluice, Etcd,
-			[]string{"--unsafe-no-fsync", "--client-cert-auth", "--peer-client-cert-auth", "--data-dir=/work/plane/data/etcd"}, nil},
+			[]string{"--unsafe-no-fsync", "--client-cert-auth", "--peer-client-cert-auth", "--data-dir=/srv/plane/data/etcd"}, nil},
 		{"Sluice's etcd may not", ExternalEtcd, SluiceEtcd,
-			[]string{"--name=sluice-etcd", "--client-cert-auth", "--data-dir=/work/plane/data/sluice-etcd"}, []string{"--unsafe-no-fsync"}},
+			[]string{"--name=sluice-etcd", "--client-cert-auth", "--data-dir=/srv/plane/data/sluice-etcd"}, []string{"--unsafe-no-fsync"}},
 		{"the host aggregates", NoSluice, KubeAPIServer,
-			[]string{"--requestheader-client-ca-file=/work/plane/pki/front-proxy-ca.crt", "--requestheader-allowed-names=front-proxy-client",
-				"--proxy-client-cert-file=/work/plane/pki/front-proxy-client.crt", "--endpoint-reconciler-type=none"},
+			[]string{"--requestheader-client-ca-file=/srv/plane/pki/front-proxy-ca.crt", "--requestheader-allowed-names=front-proxy-client",
+				"--proxy-client-cert-file=/srv/plane/pki/front-proxy-client.crt", "--endpoint-reconciler-type=none"},
 			[]string{"--enable-aggregator-routing"}},
 		{"the host checks who may set owner references", NoSluice, KubeAPIServer,
 			[]string{"--enable-admission-plugins=OwnerReferencesPermissionEnforcement", "--authorization-mode=RBAC"}, nil},
@@ -64,13 +64,13 @@ func TestArguments(t *testing.T) {
 		{"kwok plays annotated nodes only", NoSluice, Kwok,
 			[]string{"--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"}, nil},
 		{"Sluice reaches the host as its ServiceAccount, and keeps its data itself", EmbeddedEtcd, Sluice,
-			[]string{"--kubeconfig=/work/plane/pki/sluice-apiserver.kubeconfig", "--namespace=sluice-system", "--service-name=sluice-apiserver",
-				"--data-dir=/work/plane/data/sluice-apiserver", "--audit-policy-file=/work/source/artifacts/base/audit-policy.yaml"},
+			[]string{"--kubeconfig=/srv/plane/pki/sluice-apiserver.kubeconfig", "--namespace=sluice-system", "--service-name=sluice-apiserver",
+				"--data-dir=/srv/plane/data/sluice-apiserver", "--audit-policy-file=/srv/source/artifacts/base/audit-policy.yaml"},
 			[]string{"--etcd-servers"}},
 		{"with an external etcd it has no data folder", ExternalEtcd, Sluice,
-			[]string{"--etcd-cafile=/work/plane/pki/etcd-ca.crt", "--etcd-certfile=/work/plane/pki/etcd-client.crt"}, []string{"--data-dir"}},
+			[]string{"--etcd-cafile=/srv/plane/pki/etcd-ca.crt", "--etcd-certfile=/srv/plane/pki/etcd-client.crt"}, []string{"--data-dir"}},
 		{"the second replica has its own audit log", ExternalEtcd, SluiceReplica,
-			[]string{"--audit-log-path=/work/plane/log/sluice-apiserver-2-audit.log"}, []string{"--data-dir"}},
+			[]string{"--audit-log-path=/srv/plane/log/sluice-apiserver-2-audit.log"}, []string{"--data-dir"}},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			c, err := layout(row.mode).Component(row.name)
@@ -124,7 +124,7 @@ func TestFiles(t *testing.T) {
 		mode       SluiceMode
 		has        []string
 	}{
-		{"the scheduler has no throttle", schedulerFile, NoSluice, []string{`kubeconfig: "/work/plane/pki/kube-scheduler.kubeconfig"`, "qps: 5000"}},
+		{"the scheduler has no throttle", schedulerFile, NoSluice, []string{`kubeconfig: "/srv/plane/pki/kube-scheduler.kubeconfig"`, "qps: 5000"}},
 		{"kwok has stages for nodes and pods", kwokFile, NoSluice, []string{"name: node-initialize", "name: node-heartbeat-with-lease", "name: pod-ready", "name: pod-delete"}},
 		{"the Service leads to the server on this machine", "artifacts/kustomization.yaml", EmbeddedEtcd, []string{"- ../base", "type: ExternalName", "externalName: localhost", "port: 20005", "value: 20005"}},
 		{"with replicas it leads to the balancer", "artifacts/kustomization.yaml", ExternalEtcd, []string{"port: 20010", "value: 20010"}},
