@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command benchmark does the same work with Deployments and with Rollouts on a local control plane and
 // holds what it measures against the goals of the project:
 //

@@ -1,3 +1,6 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package plane is the control plane that is measured: it has hack/localcluster start and stop one, and
 // reads from outside what its processes have used and counted. It imports client-go and the parser of
 // Prometheus' text format; hack/localcluster it reaches only by its command and its record of what runs.
