@@ -64,6 +64,14 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 	if err := raiseParallel(); err != nil {
 		return 1, err
 	}
+	// The tests do not end by themselves when they are interrupted.
+	defer context.AfterFunc(ctx, func() {
+		if !theirs {
+			_ = local.Down(context.WithoutCancel(ctx))
+			os.RemoveAll(dir)
+		}
+		os.Exit(1)
+	})()
 	code = m.Run()
 	if code != 0 {
 		showLog(local, cluster.Server)

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -56,6 +55,12 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 	if host, err = cluster.Up(ctx, cluster.Options{Dir: dir, HostOnly: true, Progress: os.Stderr}); err != nil {
 		return 1, err
 	}
+	// The tests do not end by themselves when they are interrupted.
+	defer context.AfterFunc(ctx, func() {
+		_ = host.Down(context.WithoutCancel(ctx))
+		os.RemoveAll(dir)
+		os.Exit(1)
+	})()
 	defer func() {
 		if downErr := host.Down(context.WithoutCancel(ctx)); err == nil {
 			err = downErr
@@ -72,13 +77,19 @@ type instance struct {
 	stop func()
 }
 
-// start runs a server on a data directory, in a namespace of its own, until the test ends.
-func start(t *testing.T, namespace, dataDir string) *instance {
+// newNamespace is for the records of one store: a server with another would rightly be refused there.
+func newNamespace(t *testing.T) string {
 	t.Helper()
-	_, err := host.Host.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	created, err := host.Host.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "integration-"}}, metav1.CreateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	return created.Name
+}
+
+// start runs a server on a data directory, with its records in a namespace, until the test ends.
+func start(t *testing.T, namespace, dataDir string) *instance {
+	t.Helper()
 	// The next server has a store of its own, and would rightly miss the owners of what this one leaves.
 	t.Cleanup(func() {
 		everything := metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}

@@ -78,7 +78,7 @@ func paused(r *v1alpha1.Rollout) bool {
 }
 
 func TestAnUpdateWithEverybodyWritingAtOnce(t *testing.T) {
-	s := start(t, "race", t.TempDir())
+	s := start(t, newNamespace(t), t.TempDir())
 	rollouts := s.client.SluiceV1alpha1().Rollouts(metav1.NamespaceDefault)
 	const count = 8
 	for i := range count {
@@ -156,8 +156,8 @@ func (s *instance) meddle(t *testing.T, name string) {
 }
 
 func TestARestartOnTheSameDataGoesOnWhereItWas(t *testing.T) {
-	dir := t.TempDir()
-	s := start(t, "restart", dir)
+	namespace, dir := newNamespace(t), t.TempDir()
+	s := start(t, namespace, dir)
 	rollouts := s.client.SluiceV1alpha1().Rollouts(metav1.NamespaceDefault)
 	created, err := rollouts.Create(t.Context(), newRollout("kept", weight(30), pause()), metav1.CreateOptions{})
 	if err != nil {
@@ -174,7 +174,7 @@ func TestARestartOnTheSameDataGoesOnWhereItWas(t *testing.T) {
 		t.Errorf("the server took %v to end with watches open, want less than 10s", took)
 	}
 
-	s = start(t, "restart", dir)
+	s = start(t, namespace, dir)
 	after := s.await(t, "kept", "Paused", paused)
 	if after.UID != created.UID || *after.Status.CurrentStepIndex != *before.Status.CurrentStepIndex {
 		t.Errorf("it came back as %s at step %d, want %s at step %d", after.UID, *after.Status.CurrentStepIndex, created.UID, *before.Status.CurrentStepIndex)
@@ -189,9 +189,9 @@ func TestARestartOnTheSameDataGoesOnWhereItWas(t *testing.T) {
 }
 
 func TestASecondServerOnTheSameDataDirectorySaysSo(t *testing.T) {
-	dir := t.TempDir()
-	start(t, "twice", dir)
-	options := newOptions("twice", dir)
+	namespace, dir := newNamespace(t), t.TempDir()
+	start(t, namespace, dir)
+	options := newOptions(namespace, dir)
 	options.Complete()
 	began := time.Now()
 	err := options.Run(t.Context())
@@ -204,7 +204,7 @@ func TestASecondServerOnTheSameDataDirectorySaysSo(t *testing.T) {
 }
 
 func TestNothingUnknownIsLostWithoutAWord(t *testing.T) {
-	s := start(t, "strict", t.TempDir())
+	s := start(t, newNamespace(t), t.TempDir())
 	const body = `{"apiVersion":"sluice.dev/v1alpha1","kind":"Rollout","metadata":{"name":"argo"},"spec":{"selector":{"matchLabels":{"a":"b"}},
 		"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"a","image":"a"}]}},
 		"strategy":{"canary":{"trafficRouting":{"nginx":{"stableIngress":"web"}}}}}}`
