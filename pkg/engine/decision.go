@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
@@ -20,11 +21,16 @@ type Snapshot struct {
 	// controller that match its selector and carry the hash label: these may be adopted. Their
 	// order does not matter.
 	ReplicaSets []*appsv1.ReplicaSet
+	// Pods are those that these ReplicaSets control, as far as the caches keep them.
+	Pods []*corev1.Pod
+	// EvictionRefused is why the host refused the last eviction of the restart in progress; empty if it
+	// did not.
+	EvictionRefused string
 	// Now is the time of the decision.
 	Now time.Time
 }
 
-// Decision is what is to be written, in this order: Adopt, Create, Scale, Delete, Status; or Status
+// Decision is what is to be written, in this order: Adopt, Create, Scale, Evict, Delete, Status; or Status
 // first, if StatusFirst is set. The zero Decision writes nothing.
 type Decision struct {
 	// Adopt are ReplicaSets to be given a controller reference to the Rollout.
@@ -36,6 +42,8 @@ type Decision struct {
 	Scale []ReplicaSetChange
 	// Delete are old ReplicaSets without pods beyond the history limit.
 	Delete []ReplicaSetRef
+	// Evict are pods to be evicted, which a PodDisruptionBudget may refuse.
+	Evict []PodRef
 	// Status is the whole new status; nil if the stored one holds.
 	Status *rollouts.RolloutStatus
 	// StatusFirst is true if Status decides what the other writes act on, as the next step: then it must
@@ -64,6 +72,12 @@ type ReplicaSetChange struct {
 	MinReadySeconds int32
 	// Annotations are to be set; others are left alone.
 	Annotations map[string]string
+}
+
+// PodRef names one pod, and no other of the same name.
+type PodRef struct {
+	Name string
+	UID  types.UID
 }
 
 // Event is something that people should find in the events of a Rollout.

@@ -13,4 +13,24 @@ const (
 	// DesiredReplicasAnnotation is on every ReplicaSet of a Rollout: spec.replicas of the Rollout when
 	// the ReplicaSet was last scaled, by which a change of scale is told from a step.
 	DesiredReplicasAnnotation = "sluice.dev/desired-replicas"
+	// AuthorAnnotation is on a ReplicaSet whose template somebody is known to have written: that user. Of
+	// several the newest is named.
+	AuthorAnnotation = "sluice.dev/author"
+	// OutcomeAnnotation is on a ReplicaSet whose newest revision has come to an end: OutcomePromoted or
+	// OutcomeAborted. Undo goes by it.
+	OutcomeAnnotation = "sluice.dev/outcome"
+	// OutcomeTimeAnnotation is when that was, in RFC 3339.
+	OutcomeTimeAnnotation = "sluice.dev/outcome-time"
+	// OutcomeUserAnnotation is who called the verb that led to it; absent if none did.
+	OutcomeUserAnnotation = "sluice.dev/outcome-user"
+	// OutcomeReasonAnnotation is why, in the words of that user, or in ours.
+	OutcomeReasonAnnotation = "sluice.dev/outcome-reason"
+)
+
+// The values of OutcomeAnnotation.
+const (
+	// OutcomePromoted: the revision was fully available, and became the stable one.
+	OutcomePromoted = "promoted"
+	// OutcomeAborted: the update to the revision was aborted.
+	OutcomeAborted = "aborted"
 )

@@ -38,6 +38,14 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Promotion{},
 		&Abort{},
 		&Retry{},
+		&Pause{},
+		&Resume{},
+		&Restart{},
+		&Undo{},
+		&RolloutPlan{},
+		&RolloutExplanation{},
+		&RolloutTree{},
+		&RolloutTreeList{},
 	)
 	return nil
 }

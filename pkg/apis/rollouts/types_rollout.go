@@ -16,7 +16,7 @@ import (
 //
 // It is to be used where a Deployment would be: it creates one ReplicaSet for each revision of the
 // template and shifts pods between the stable revision and the new one, the canary. Its verbs are
-// subresources: create rollouts/promote, rollouts/abort and rollouts/retry.
+// subresources: promote, abort, retry, pause, resume, restart and undo act on it, plan and explain tell of it.
 type Rollout struct {
 	metav1.TypeMeta
 	// metadata is the standard object metadata.
@@ -84,6 +84,11 @@ type RolloutSpec struct {
 	// progressDeadlineAbort aborts an update in flight when its progress deadline is exceeded. It
 	// never aborts a first deployment, which has nothing to go back to. Default false.
 	ProgressDeadlineAbort bool
+
+	// restartAt asks for every pod that was created before this time to be replaced, a few at a time, by
+	// eviction, so that PodDisruptionBudgets are honoured. A time in the future is waited for. The verb
+	// restart sets it. status.restartedAt equals it when all are replaced.
+	RestartAt *metav1.Time
 }
 
 // RolloutStrategy says how pods are replaced. Exactly one of its fields must be set.
@@ -126,6 +131,29 @@ type RolloutPause struct {
 	// "1h30m". 0 passes at once; negative values are refused. If unset, the pause has no end of its
 	// own: it ends with a promote. A pause never ends early.
 	Duration *intstr.IntOrString
+
+	// approval asks for people: the pause ends when enough of them have promoted. It excludes a
+	// duration. To remove or weaken it needs the verb override on rollouts, as does to skip it.
+	Approval *PauseApproval
+}
+
+// PauseApproval says whose promotes end a pause. Each promote by a different user counts once. What was
+// given is void when the template or the steps change, and after an abort, a retry or an undo.
+type PauseApproval struct {
+	// required is how many different users must promote. Default 1, range 1 to 20.
+	Required *int32
+
+	// groups are those of which a user must be in at least one to count; promotes of others are refused
+	// as Forbidden. Empty, the default: anybody who may promote.
+	Groups []string
+
+	// notAuthor excludes everybody who has changed the template since the last stable revision, as named
+	// by status.templateAuthors. Default true.
+	NotAuthor *bool
+
+	// expireAfter is how long an approval counts: a number of seconds, or a string with a unit as in
+	// "90s", "10m" or "24h". It must be more than 0. If unset, an approval counts until it is void.
+	ExpireAfter *intstr.IntOrString
 }
 
 // RolloutPhase is the state of a Rollout in one word.
@@ -219,6 +247,107 @@ type RolloutStatus struct {
 	// conditions are the latest observations, by type: Available, Progressing, Paused, Completed,
 	// Healthy, and for generic waiters Ready, Reconciling and Stalled.
 	Conditions []RolloutCondition
+
+	// restartedAt is the spec.restartAt whose pods have all been replaced.
+	RestartedAt *metav1.Time
+
+	// actions are the newest 20 calls of verbs that did something, oldest first, as the server attests
+	// them. Nobody else can write them.
+	Actions []RolloutAction
+
+	// approvals are the approvals that count, or would if they had not expired, at the current step.
+	// The server stamps them; nobody else can write them.
+	Approvals []RolloutApproval
+
+	// templateAuthors are the users that have changed spec.template since a revision last became stable.
+	// The server stamps them; nobody else can write them.
+	TemplateAuthors []string
+}
+
+// ActionOutcome says what a verb did.
+type ActionOutcome string
+
+const (
+	// ActionDone: what the verb is for.
+	ActionDone ActionOutcome = "done"
+	// ActionApproved: the promote was counted as an approval, of which more are needed; the step is
+	// unchanged.
+	ActionApproved ActionOutcome = "approved"
+	// ActionOverridden: done without the approvals that were asked for, by the right to override.
+	ActionOverridden ActionOutcome = "overridden"
+)
+
+// RolloutAction is one call of a verb, as the server attests it.
+type RolloutAction struct {
+	// verb is the subresource that was called: promote, abort, retry, pause, resume, restart or undo.
+	Verb string
+
+	// outcome says what it did: done, approved (one more approval, the step unchanged) or overridden
+	// (done without the approvals asked for).
+	Outcome ActionOutcome
+
+	// user is who called.
+	User string
+
+	// groupsDigest identifies the groups that user was in: the first 16 hexadecimal digits of the
+	// SHA-256 of their sorted names, each followed by a line feed.
+	GroupsDigest string
+
+	// impersonator is who called in the name of user, if anybody did. It is known for calls to this server
+	// itself only: through the cluster's own API server only its audit log has it, under the same auditID.
+	Impersonator string
+
+	// auditID is the ID of the request in the audit logs, cut to 64 characters. A caller may have chosen
+	// it, so it leads to the record, and proves nothing.
+	AuditID string
+
+	// requestID is what the caller sent to make the call safe to repeat.
+	RequestID string
+
+	// bodyDigest tells whether a repeated requestID came with the same body.
+	BodyDigest string
+
+	// reason is why, in the words of the caller.
+	Reason string
+
+	// fromStep is the step, from 0, that the update was at; unset if the strategy has no steps.
+	FromStep *int32
+
+	// toStep is the step that it is at since.
+	ToStep *int32
+
+	// revision is the revision that the call led to; the one that it found, unless the verb is undo.
+	Revision int64
+
+	// podHash is the hash of that revision.
+	PodHash string
+
+	// phase is the phase that the call led to.
+	Phase RolloutPhase
+
+	// message says what the call did, in a sentence.
+	Message string
+
+	// time is when.
+	Time metav1.MicroTime
+}
+
+// RolloutApproval is a promote that counts towards the approval of a step.
+type RolloutApproval struct {
+	// user is who approved.
+	User string
+
+	// revision is the revision that was approved.
+	Revision int64
+
+	// stepIndex is the step, from 0, that was approved.
+	StepIndex int32
+
+	// stepHash is the list of steps that stepIndex counts in: status.currentStepHash at the time.
+	StepHash string
+
+	// time is when.
+	Time metav1.MicroTime
 }
 
 // PauseReason says what an update waits for.
@@ -289,6 +418,9 @@ const (
 	// RolloutHeld: the Rollout is not acted on because its ReplicaSets carry a higher revision than
 	// its own status, as after an older copy of the store was put back.
 	RolloutHeld RolloutConditionType = "Held"
+	// RolloutRestarting: pods older than spec.restartAt are being replaced; the message says what that
+	// waits for.
+	RolloutRestarting RolloutConditionType = "Restarting"
 )
 
 // RolloutCondition is one observation of a Rollout.

@@ -12,6 +12,8 @@ import (
 type VerbBody interface {
 	runtime.Object
 	metav1.Object
+	// Request is what every verb takes besides its own options.
+	Request() *VerbRequest
 	// VerbStatus is the state of the Rollout in the body, to be filled in.
 	VerbStatus() *VerbStatus
 }
@@ -20,7 +22,14 @@ var (
 	_ VerbBody = &Promotion{}
 	_ VerbBody = &Abort{}
 	_ VerbBody = &Retry{}
+	_ VerbBody = &Pause{}
+	_ VerbBody = &Resume{}
+	_ VerbBody = &Restart{}
+	_ VerbBody = &Undo{}
 )
+
+// Request returns what every verb takes.
+func (r *VerbRequest) Request() *VerbRequest { return r }
 
 // VerbStatus returns the status of the body.
 func (p *Promotion) VerbStatus() *VerbStatus { return &p.Status }
@@ -30,3 +39,15 @@ func (a *Abort) VerbStatus() *VerbStatus { return &a.Status }
 
 // VerbStatus returns the status of the body.
 func (r *Retry) VerbStatus() *VerbStatus { return &r.Status }
+
+// VerbStatus returns the status of the body.
+func (p *Pause) VerbStatus() *VerbStatus { return &p.Status }
+
+// VerbStatus returns the status of the body.
+func (r *Resume) VerbStatus() *VerbStatus { return &r.Status }
+
+// VerbStatus returns the status of the body.
+func (r *Restart) VerbStatus() *VerbStatus { return &r.Status }
+
+// VerbStatus returns the status of the body.
+func (u *Undo) VerbStatus() *VerbStatus { return &u.Status }

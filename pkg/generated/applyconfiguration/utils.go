@@ -27,10 +27,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &rolloutsv1alpha1.CanaryStrategyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CanaryWeights"):
 		return &rolloutsv1alpha1.CanaryWeightsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PauseApproval"):
+		return &rolloutsv1alpha1.PauseApprovalApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PauseCondition"):
 		return &rolloutsv1alpha1.PauseConditionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rollout"):
 		return &rolloutsv1alpha1.RolloutApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RolloutAction"):
+		return &rolloutsv1alpha1.RolloutActionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RolloutApproval"):
+		return &rolloutsv1alpha1.RolloutApprovalApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RolloutCondition"):
 		return &rolloutsv1alpha1.RolloutConditionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RolloutPause"):

@@ -347,20 +347,42 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		intstr.IntOrString{}.OpenAPIModelName():                        schema_apimachinery_pkg_util_intstr_IntOrString(ref),
 		version.Info{}.OpenAPIModelName():                              schema_k8sio_apimachinery_pkg_version_Info(ref),
 		v1alpha1.Abort{}.OpenAPIModelName():                            schema_pkg_apis_rollouts_v1alpha1_Abort(ref),
+		v1alpha1.Blocker{}.OpenAPIModelName():                          schema_pkg_apis_rollouts_v1alpha1_Blocker(ref),
 		v1alpha1.CanaryStatus{}.OpenAPIModelName():                     schema_pkg_apis_rollouts_v1alpha1_CanaryStatus(ref),
 		v1alpha1.CanaryStep{}.OpenAPIModelName():                       schema_pkg_apis_rollouts_v1alpha1_CanaryStep(ref),
 		v1alpha1.CanaryStrategy{}.OpenAPIModelName():                   schema_pkg_apis_rollouts_v1alpha1_CanaryStrategy(ref),
 		v1alpha1.CanaryWeights{}.OpenAPIModelName():                    schema_pkg_apis_rollouts_v1alpha1_CanaryWeights(ref),
+		v1alpha1.Pause{}.OpenAPIModelName():                            schema_pkg_apis_rollouts_v1alpha1_Pause(ref),
+		v1alpha1.PauseApproval{}.OpenAPIModelName():                    schema_pkg_apis_rollouts_v1alpha1_PauseApproval(ref),
 		v1alpha1.PauseCondition{}.OpenAPIModelName():                   schema_pkg_apis_rollouts_v1alpha1_PauseCondition(ref),
+		v1alpha1.PlannedStep{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_PlannedStep(ref),
 		v1alpha1.Promotion{}.OpenAPIModelName():                        schema_pkg_apis_rollouts_v1alpha1_Promotion(ref),
+		v1alpha1.Restart{}.OpenAPIModelName():                          schema_pkg_apis_rollouts_v1alpha1_Restart(ref),
+		v1alpha1.Resume{}.OpenAPIModelName():                           schema_pkg_apis_rollouts_v1alpha1_Resume(ref),
 		v1alpha1.Retry{}.OpenAPIModelName():                            schema_pkg_apis_rollouts_v1alpha1_Retry(ref),
 		v1alpha1.Rollout{}.OpenAPIModelName():                          schema_pkg_apis_rollouts_v1alpha1_Rollout(ref),
+		v1alpha1.RolloutAction{}.OpenAPIModelName():                    schema_pkg_apis_rollouts_v1alpha1_RolloutAction(ref),
+		v1alpha1.RolloutApproval{}.OpenAPIModelName():                  schema_pkg_apis_rollouts_v1alpha1_RolloutApproval(ref),
 		v1alpha1.RolloutCondition{}.OpenAPIModelName():                 schema_pkg_apis_rollouts_v1alpha1_RolloutCondition(ref),
+		v1alpha1.RolloutExplanation{}.OpenAPIModelName():               schema_pkg_apis_rollouts_v1alpha1_RolloutExplanation(ref),
+		v1alpha1.RolloutExplanationStatus{}.OpenAPIModelName():         schema_pkg_apis_rollouts_v1alpha1_RolloutExplanationStatus(ref),
 		v1alpha1.RolloutList{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_RolloutList(ref),
 		v1alpha1.RolloutPause{}.OpenAPIModelName():                     schema_pkg_apis_rollouts_v1alpha1_RolloutPause(ref),
+		v1alpha1.RolloutPlan{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_RolloutPlan(ref),
+		v1alpha1.RolloutPlanSpec{}.OpenAPIModelName():                  schema_pkg_apis_rollouts_v1alpha1_RolloutPlanSpec(ref),
+		v1alpha1.RolloutPlanStatus{}.OpenAPIModelName():                schema_pkg_apis_rollouts_v1alpha1_RolloutPlanStatus(ref),
 		v1alpha1.RolloutSpec{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_RolloutSpec(ref),
 		v1alpha1.RolloutStatus{}.OpenAPIModelName():                    schema_pkg_apis_rollouts_v1alpha1_RolloutStatus(ref),
 		v1alpha1.RolloutStrategy{}.OpenAPIModelName():                  schema_pkg_apis_rollouts_v1alpha1_RolloutStrategy(ref),
+		v1alpha1.RolloutTree{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_RolloutTree(ref),
+		v1alpha1.RolloutTreeList{}.OpenAPIModelName():                  schema_pkg_apis_rollouts_v1alpha1_RolloutTreeList(ref),
+		v1alpha1.TreePod{}.OpenAPIModelName():                          schema_pkg_apis_rollouts_v1alpha1_TreePod(ref),
+		v1alpha1.TreeReplicaSet{}.OpenAPIModelName():                   schema_pkg_apis_rollouts_v1alpha1_TreeReplicaSet(ref),
+		v1alpha1.TreeRevision{}.OpenAPIModelName():                     schema_pkg_apis_rollouts_v1alpha1_TreeRevision(ref),
+		v1alpha1.TreeRollout{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_TreeRollout(ref),
+		v1alpha1.Undo{}.OpenAPIModelName():                             schema_pkg_apis_rollouts_v1alpha1_Undo(ref),
+		v1alpha1.VerbExpectation{}.OpenAPIModelName():                  schema_pkg_apis_rollouts_v1alpha1_VerbExpectation(ref),
+		v1alpha1.VerbRequest{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_VerbRequest(ref),
 		v1alpha1.VerbStatus{}.OpenAPIModelName():                       schema_pkg_apis_rollouts_v1alpha1_VerbStatus(ref),
 		v1alpha1.WeightDestination{}.OpenAPIModelName():                schema_pkg_apis_rollouts_v1alpha1_WeightDestination(ref),
 	}
@@ -18338,6 +18360,29 @@ func schema_pkg_apis_rollouts_v1alpha1_Abort(ref common.ReferenceCallback) commo
 							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
 						},
 					},
+					"expect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expect is what the Rollout must be for the verb to be performed: promote what was reviewed. If one of its fields does not hold, nothing is done: 409 Conflict, with a cause for each.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbExpectation{}.OpenAPIModelName()),
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID makes a call safe to repeat. The newest 20 that did something are remembered: the same ID by the same user with the same body is answered with what was done then, and nothing is done again. The same ID otherwise is refused with 409 Conflict. At most 64 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, for people: it is kept with the action, and goes into the Event. At most 1,024 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"status": {
 						SchemaProps: spec.SchemaProps{
 							Description: "status is the state of the Rollout. Read-only: what a client sends here is ignored.",
@@ -18349,7 +18394,78 @@ func schema_pkg_apis_rollouts_v1alpha1_Abort(ref common.ReferenceCallback) commo
 			},
 		},
 		Dependencies: []string{
-			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_Blocker(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Blocker is one reason why a Rollout does not go on.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"code": {
+						SchemaProps: spec.SchemaProps{
+							Description: "code names the reason, for machines.\n\nPossible enum values:\n - `\"Aborted\"` : the update was aborted.\n - `\"ApprovalMissing\"` : a pause step waits for the approval of more people.\n - `\"BeingDeleted\"` : the Rollout is being deleted.\n - `\"ControllerStopped\"` : no controller acts on Rollouts now.\n - `\"EvictionRefused\"` : a restart waits for a PodDisruptionBudget to let pods be evicted.\n - `\"Held\"` : the ReplicaSets carry a higher revision than the Rollout, so nothing is done.\n - `\"ManuallyPaused\"` : spec.paused is set.\n - `\"NotObserved\"` : the controller has not taken up the last change of the spec yet.\n - `\"Paused\"` : a pause step without an end of its own is waited in, until somebody promotes.\n - `\"PodsNotAvailable\"` : pods exist, but are not available; the message says why.\n - `\"PodsRefused\"` : the cluster refuses to create pods or ReplicaSets, as for quota or admission.\n - `\"ProgressDeadlineExceeded\"` : there was no progress for progressDeadlineSeconds.\n - `\"TimedPause\"` : a pause step with a duration is waited in.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Aborted", "ApprovalMissing", "BeingDeleted", "ControllerStopped", "EvictionRefused", "Held", "ManuallyPaused", "NotObserved", "Paused", "PodsNotAvailable", "PodsRefused", "ProgressDeadlineExceeded", "TimedPause"},
+						},
+					},
+					"since": {
+						SchemaProps: spec.SchemaProps{
+							Description: "since is when it began; unset if that is not known.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+					"until": {
+						SchemaProps: spec.SchemaProps{
+							Description: "until is when it will end by itself; unset if it will not, or if that is not known.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "message says what it is, in a sentence for people.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"next": {
+						SchemaProps: spec.SchemaProps{
+							Description: "next is the call that would move the Rollout on, as a command line of kubectl; empty if there is nothing to call.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"pods": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "pods are the names of the pods concerned, at most 10.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"code", "message"},
+			},
+		},
+		Dependencies: []string{
+			metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 
@@ -18477,6 +18593,126 @@ func schema_pkg_apis_rollouts_v1alpha1_CanaryWeights(ref common.ReferenceCallbac
 	}
 }
 
+func schema_pkg_apis_rollouts_v1alpha1_Pause(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Pause freezes the Rollout where it is: it sets spec.paused. It is the body of rollouts/pause. Refused with 409 Conflict if spec.paused is set already.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata names the Rollout. uid and resourceVersion, if set, must be those of the Rollout.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"expect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expect is what the Rollout must be for the verb to be performed: promote what was reviewed. If one of its fields does not hold, nothing is done: 409 Conflict, with a cause for each.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbExpectation{}.OpenAPIModelName()),
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID makes a call safe to repeat. The newest 20 that did something are remembered: the same ID by the same user with the same body is answered with what was done then, and nothing is done again. The same ID otherwise is refused with 409 Conflict. At most 64 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, for people: it is kept with the action, and goes into the Event. At most 1,024 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is the state of the Rollout. Read-only: what a client sends here is ignored.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_PauseApproval(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PauseApproval says whose promotes end a pause. Each promote by a different user counts once. What was given is void when the template or the steps change, and after an abort, a retry or an undo.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"required": {
+						SchemaProps: spec.SchemaProps{
+							Description: "required is how many different users must promote. Default 1, range 1 to 20.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"groups": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "set",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "groups are those of which a user must be in at least one to count; promotes of others are refused as Forbidden. Empty, the default: anybody who may promote.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"notAuthor": {
+						SchemaProps: spec.SchemaProps{
+							Description: "notAuthor excludes everybody who has changed the template since the last stable revision, as named by status.templateAuthors. Default true.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"expireAfter": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expireAfter is how long an approval counts: a number of seconds, or a string with a unit as in \"90s\", \"10m\" or \"24h\". It must be more than 0. If unset, an approval counts until it is void.",
+							Ref:         ref(intstr.IntOrString{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			intstr.IntOrString{}.OpenAPIModelName()},
+	}
+}
+
 func schema_pkg_apis_rollouts_v1alpha1_PauseCondition(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -18508,11 +18744,94 @@ func schema_pkg_apis_rollouts_v1alpha1_PauseCondition(ref common.ReferenceCallba
 	}
 }
 
+func schema_pkg_apis_rollouts_v1alpha1_PlannedStep(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PlannedStep is one step of a plan.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"index": {
+						SchemaProps: spec.SchemaProps{
+							Description: "index is that of the step in the strategy, from 0; unset for what is not a step of it.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"action": {
+						SchemaProps: spec.SchemaProps{
+							Description: "action is what it does: SetWeight, Pause, Complete or Deploy.\n\nPossible enum values:\n - `\"Complete\"` : after the last step all pods are moved to the revision that is rolled out.\n - `\"Deploy\"` : pods are moved without any steps: a first deployment, a return to the stable revision, an abort, a full promotion or a change of size.\n - `\"Pause\"` : a pause step is waited in.\n - `\"SetWeight\"` : pods are moved until the share of a setWeight step is reached.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Complete", "Deploy", "Pause", "SetWeight"},
+						},
+					},
+					"weight": {
+						SchemaProps: spec.SchemaProps{
+							Description: "weight is the share of pods wanted of the new revision during the step. Unit: percent.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"stableReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stableReplicas is the number of pods of all other revisions at the end of the step. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"canaryReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "canaryReplicas is the number of pods of the new revision at the end of the step. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"peakReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "peakReplicas is the highest number of pods that will exist at one time in the step. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"duration": {
+						SchemaProps: spec.SchemaProps{
+							Description: "duration is how long a timed pause still has to last.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+					"untilPromoted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "untilPromoted is true for a pause that ends with a promote.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"approval": {
+						SchemaProps: spec.SchemaProps{
+							Description: "approval is whose promotes the pause asks for.",
+							Ref:         ref(v1alpha1.PauseApproval{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"action", "weight", "stableReplicas", "canaryReplicas", "peakReplicas"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName(), v1alpha1.PauseApproval{}.OpenAPIModelName()},
+	}
+}
+
 func schema_pkg_apis_rollouts_v1alpha1_Promotion(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "Promotion ends the current pause or step of an update, or with full all of them. It is the body of rollouts/promote. Refused with 409 Conflict if no update is in flight, if it was aborted (full clears the abort), if spec.paused is set, or if the last change of the spec is not observed yet.",
+				Description: "Promotion ends the current pause or step of an update, or with full all of them. It is the body of rollouts/promote. Refused with 409 Conflict if no update is in flight, if it was aborted (full clears the abort), if spec.paused is set, or if the last change of the spec is not observed yet. At a step that asks for approval it counts as one, and ends the step when it is the last that was missing; refused with 403 Forbidden if the caller's approval does not count there.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"kind": {
@@ -18536,11 +18855,180 @@ func schema_pkg_apis_rollouts_v1alpha1_Promotion(ref common.ReferenceCallback) c
 							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
 						},
 					},
+					"expect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expect is what the Rollout must be for the verb to be performed: promote what was reviewed. If one of its fields does not hold, nothing is done: 409 Conflict, with a cause for each.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbExpectation{}.OpenAPIModelName()),
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID makes a call safe to repeat. The newest 20 that did something are remembered: the same ID by the same user with the same body is answered with what was done then, and nothing is done again. The same ID otherwise is refused with 409 Conflict. At most 64 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, for people: it is kept with the action, and goes into the Event. At most 1,024 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is the state of the Rollout. Read-only: what a client sends here is ignored.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbStatus{}.OpenAPIModelName()),
+						},
+					},
 					"full": {
 						SchemaProps: spec.SchemaProps{
-							Description: "full skips all remaining steps, pauses included, and clears an abort. Default false: one step.",
+							Description: "full skips all remaining steps, pauses included, and clears an abort. Default false: one step. If that skips an approval that has not been given, it needs the verb override on rollouts.",
 							Default:     false,
 							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"override": {
+						SchemaProps: spec.SchemaProps{
+							Description: "override ends a step without the approvals that it asks for. It needs the verb override on rollouts. Default false.",
+							Default:     false,
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_Restart(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Restart replaces pods, a few at a time, by pods of the same revision: it sets spec.restartAt. It is the body of rollouts/restart. Refused with 409 Conflict if the same or a later restart was asked for already.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata names the Rollout. uid and resourceVersion, if set, must be those of the Rollout.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"expect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expect is what the Rollout must be for the verb to be performed: promote what was reviewed. If one of its fields does not hold, nothing is done: 409 Conflict, with a cause for each.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbExpectation{}.OpenAPIModelName()),
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID makes a call safe to repeat. The newest 20 that did something are remembered: the same ID by the same user with the same body is answered with what was done then, and nothing is done again. The same ID otherwise is refused with 409 Conflict. At most 64 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, for people: it is kept with the action, and goes into the Event. At most 1,024 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is the state of the Rollout. Read-only: what a client sends here is ignored.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbStatus{}.OpenAPIModelName()),
+						},
+					},
+					"at": {
+						SchemaProps: spec.SchemaProps{
+							Description: "at is when: pods created before it are replaced, from then on. Default: now, rounded up to a whole second, which is how precisely the age of a pod is known.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.ObjectMeta{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_Resume(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Resume ends a Pause: it unsets spec.paused. It does not promote: a pause step is still waited in. It is the body of rollouts/resume. Refused with 409 Conflict if spec.paused is not set.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata names the Rollout. uid and resourceVersion, if set, must be those of the Rollout.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"expect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expect is what the Rollout must be for the verb to be performed: promote what was reviewed. If one of its fields does not hold, nothing is done: 409 Conflict, with a cause for each.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbExpectation{}.OpenAPIModelName()),
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID makes a call safe to repeat. The newest 20 that did something are remembered: the same ID by the same user with the same body is answered with what was done then, and nothing is done again. The same ID otherwise is refused with 409 Conflict. At most 64 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, for people: it is kept with the action, and goes into the Event. At most 1,024 characters.",
+							Default:     "",
+							Type:        []string{"string"},
 							Format:      "",
 						},
 					},
@@ -18555,7 +19043,7 @@ func schema_pkg_apis_rollouts_v1alpha1_Promotion(ref common.ReferenceCallback) c
 			},
 		},
 		Dependencies: []string{
-			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
 	}
 }
 
@@ -18587,6 +19075,29 @@ func schema_pkg_apis_rollouts_v1alpha1_Retry(ref common.ReferenceCallback) commo
 							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
 						},
 					},
+					"expect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expect is what the Rollout must be for the verb to be performed: promote what was reviewed. If one of its fields does not hold, nothing is done: 409 Conflict, with a cause for each.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbExpectation{}.OpenAPIModelName()),
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID makes a call safe to repeat. The newest 20 that did something are remembered: the same ID by the same user with the same body is answered with what was done then, and nothing is done again. The same ID otherwise is refused with 409 Conflict. At most 64 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, for people: it is kept with the action, and goes into the Event. At most 1,024 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"status": {
 						SchemaProps: spec.SchemaProps{
 							Description: "status is the state of the Rollout. Read-only: what a client sends here is ignored.",
@@ -18598,7 +19109,7 @@ func schema_pkg_apis_rollouts_v1alpha1_Retry(ref common.ReferenceCallback) commo
 			},
 		},
 		Dependencies: []string{
-			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
 	}
 }
 
@@ -18606,7 +19117,7 @@ func schema_pkg_apis_rollouts_v1alpha1_Rollout(ref common.ReferenceCallback) com
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "Rollout runs a set of identical pods and moves them from one version of their template to the next in steps that people can stop, go on with, or take back.\n\nIt is to be used where a Deployment would be: it creates one ReplicaSet for each revision of the template and shifts pods between the stable revision and the new one, the canary. Its verbs are subresources: create rollouts/promote, rollouts/abort and rollouts/retry.",
+				Description: "Rollout runs a set of identical pods and moves them from one version of their template to the next in steps that people can stop, go on with, or take back.\n\nIt is to be used where a Deployment would be: it creates one ReplicaSet for each revision of the template and shifts pods between the stable revision and the new one, the canary. Its verbs are subresources: promote, abort, retry, pause, resume, restart and undo act on it, plan and explain tell of it.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"kind": {
@@ -18649,6 +19160,193 @@ func schema_pkg_apis_rollouts_v1alpha1_Rollout(ref common.ReferenceCallback) com
 		},
 		Dependencies: []string{
 			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.RolloutSpec{}.OpenAPIModelName(), v1alpha1.RolloutStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RolloutAction(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutAction is one call of a verb, as the server attests it.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"verb": {
+						SchemaProps: spec.SchemaProps{
+							Description: "verb is the subresource that was called: promote, abort, retry, pause, resume, restart or undo.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"outcome": {
+						SchemaProps: spec.SchemaProps{
+							Description: "outcome says what it did: done, approved (one more approval, the step unchanged) or overridden (done without the approvals asked for).\n\nPossible enum values:\n - `\"approved\"` : the promote was counted as an approval, of which more are needed; the step is unchanged.\n - `\"done\"` : what the verb is for.\n - `\"overridden\"` : done without the approvals that were asked for, by the right to override.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"approved", "done", "overridden"},
+						},
+					},
+					"user": {
+						SchemaProps: spec.SchemaProps{
+							Description: "user is who called.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"groupsDigest": {
+						SchemaProps: spec.SchemaProps{
+							Description: "groupsDigest identifies the groups that user was in: the first 16 hexadecimal digits of the SHA-256 of their sorted names, each followed by a line feed.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"impersonator": {
+						SchemaProps: spec.SchemaProps{
+							Description: "impersonator is who called in the name of user, if anybody did. It is known for calls to this server itself only: through the cluster's own API server only its audit log has it, under the same auditID.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"auditID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "auditID is the ID of the request in the audit logs, cut to 64 characters. A caller may have chosen it, so it leads to the record, and proves nothing.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID is what the caller sent to make the call safe to repeat.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"bodyDigest": {
+						SchemaProps: spec.SchemaProps{
+							Description: "bodyDigest tells whether a repeated requestID came with the same body.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, in the words of the caller.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"fromStep": {
+						SchemaProps: spec.SchemaProps{
+							Description: "fromStep is the step, from 0, that the update was at; unset if the strategy has no steps.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"toStep": {
+						SchemaProps: spec.SchemaProps{
+							Description: "toStep is the step that it is at since.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "revision is the revision that the call led to; the one that it found, unless the verb is undo.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"podHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "podHash is the hash of that revision.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"phase": {
+						SchemaProps: spec.SchemaProps{
+							Description: "phase is the phase that the call led to.\n\nPossible enum values:\n - `\"Degraded\"` : the update was aborted or has exceeded its deadline.\n - `\"Healthy\"` : all pods are of the current revision and available.\n - `\"Paused\"` : an update waits in a pause step, or spec.paused is set.\n - `\"Progressing\"` : pods are being moved, or a change has not been observed yet.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Degraded", "Healthy", "Paused", "Progressing"},
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "message says what the call did, in a sentence.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"time": {
+						SchemaProps: spec.SchemaProps{
+							Description: "time is when.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"verb", "outcome", "user", "revision", "time"},
+			},
+		},
+		Dependencies: []string{
+			metav1.MicroTime{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RolloutApproval(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutApproval is a promote that counts towards the approval of a step.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"user": {
+						SchemaProps: spec.SchemaProps{
+							Description: "user is who approved.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "revision is the revision that was approved.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"stepIndex": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stepIndex is the step, from 0, that was approved.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"stepHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stepHash is the list of steps that stepIndex counts in: status.currentStepHash at the time.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"time": {
+						SchemaProps: spec.SchemaProps{
+							Description: "time is when.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"user", "revision", "stepIndex", "stepHash", "time"},
+			},
+		},
+		Dependencies: []string{
+			metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 
@@ -18707,6 +19405,111 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutCondition(ref common.ReferenceCall
 		},
 		Dependencies: []string{
 			metav1.MicroTime{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RolloutExplanation(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutExplanation says why a Rollout stands where it stands. It is the answer of rollouts/explain.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata names the Rollout.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is the explanation.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.RolloutExplanationStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.RolloutExplanationStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RolloutExplanationStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutExplanationStatus is an explanation.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"phase": {
+						SchemaProps: spec.SchemaProps{
+							Description: "phase is the phase of the Rollout.\n\nPossible enum values:\n - `\"Degraded\"` : the update was aborted or has exceeded its deadline.\n - `\"Healthy\"` : all pods are of the current revision and available.\n - `\"Paused\"` : an update waits in a pause step, or spec.paused is set.\n - `\"Progressing\"` : pods are being moved, or a change has not been observed yet.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Degraded", "Healthy", "Paused", "Progressing"},
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "message says why the phase is what it is.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"currentStepIndex": {
+						SchemaProps: spec.SchemaProps{
+							Description: "currentStepIndex is the index, from 0, of the step that the update is at; unset without steps.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "revision is the revision of the template.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"blockers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "blockers are what keeps the Rollout from going on, the one to look at first in front. Empty if nothing does: it is Healthy, or moves by itself.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.Blocker{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.Blocker{}.OpenAPIModelName()},
 	}
 }
 
@@ -18773,11 +19576,176 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutPause(ref common.ReferenceCallback
 							Ref:         ref(intstr.IntOrString{}.OpenAPIModelName()),
 						},
 					},
+					"approval": {
+						SchemaProps: spec.SchemaProps{
+							Description: "approval asks for people: the pause ends when enough of them have promoted. It excludes a duration. To remove or weaken it needs the verb override on rollouts, as does to skip it.",
+							Ref:         ref(v1alpha1.PauseApproval{}.OpenAPIModelName()),
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			intstr.IntOrString{}.OpenAPIModelName()},
+			intstr.IntOrString{}.OpenAPIModelName(), v1alpha1.PauseApproval{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RolloutPlan(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutPlan says what will happen to a Rollout, as reckoned by the engine that runs it. It is the answer of rollouts/plan: to a GET for the Rollout as it is stored, to a POST for what it would be if it were changed as spec says. Nothing is stored.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata names the Rollout.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"spec": {
+						SchemaProps: spec.SchemaProps{
+							Description: "spec is what would be changed. Empty for the Rollout as it is stored.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.RolloutPlanSpec{}.OpenAPIModelName()),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is the plan. Read-only: what a client sends here is ignored.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.RolloutPlanStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.RolloutPlanSpec{}.OpenAPIModelName(), v1alpha1.RolloutPlanStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RolloutPlanSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutPlanSpec is a change of a Rollout. What is not set stays as it is.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"template": {
+						SchemaProps: spec.SchemaProps{
+							Description: "template is the template that the Rollout would have. The cluster's own API server validates and defaults it, as it would on the change itself.",
+							Ref:         ref(corev1.PodTemplateSpec{}.OpenAPIModelName()),
+						},
+					},
+					"strategy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "strategy is the strategy that the Rollout would have.",
+							Ref:         ref(v1alpha1.RolloutStrategy{}.OpenAPIModelName()),
+						},
+					},
+					"replicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "replicas is the number of pods that the Rollout would have. Unit: pods. Minimum 0.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			corev1.PodTemplateSpec{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RolloutPlanStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutPlanStatus is a plan.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "revision is the revision that the plan rolls out.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"newRevision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "newRevision is true if the change starts a revision that the Rollout has not had yet.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"steps": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "steps are what will happen, in this order. Empty if nothing will.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.PlannedStep{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"peakReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "peakReplicas is the highest number of pods, of all revisions, that will exist at one time. Unit: pods.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"phase": {
+						SchemaProps: spec.SchemaProps{
+							Description: "phase is the phase that the plan ends in if people do their part: Healthy, or Degraded after an abort.\n\nPossible enum values:\n - `\"Degraded\"` : the update was aborted or has exceeded its deadline.\n - `\"Healthy\"` : all pods are of the current revision and available.\n - `\"Paused\"` : an update waits in a pause step, or spec.paused is set.\n - `\"Progressing\"` : pods are being moved, or a change has not been observed yet.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Degraded", "Healthy", "Paused", "Progressing"},
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "message says in a sentence what the plan is, or why there is nothing to be done.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"waits": {
+						SchemaProps: spec.SchemaProps{
+							Description: "waits is the sum of the timed pauses that are still to be waited for; what pods take to become available, and people to decide, comes on top.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName(), v1alpha1.PlannedStep{}.OpenAPIModelName()},
 	}
 }
 
@@ -18850,12 +19818,18 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutSpec(ref common.ReferenceCallback)
 							Format:      "",
 						},
 					},
+					"restartAt": {
+						SchemaProps: spec.SchemaProps{
+							Description: "restartAt asks for every pod that was created before this time to be replaced, a few at a time, by eviction, so that PodDisruptionBudgets are honoured. A time in the future is waited for. The verb restart sets it. status.restartedAt equals it when all are replaced.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
 				},
 				Required: []string{"selector", "template", "strategy"},
 			},
 		},
 		Dependencies: []string{
-			corev1.PodTemplateSpec{}.OpenAPIModelName(), metav1.LabelSelector{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName()},
+			corev1.PodTemplateSpec{}.OpenAPIModelName(), metav1.LabelSelector{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName()},
 	}
 }
 
@@ -19049,11 +20023,72 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutStatus(ref common.ReferenceCallbac
 							},
 						},
 					},
+					"restartedAt": {
+						SchemaProps: spec.SchemaProps{
+							Description: "restartedAt is the spec.restartAt whose pods have all been replaced.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"actions": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "actions are the newest 20 calls of verbs that did something, oldest first, as the server attests them. Nobody else can write them.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.RolloutAction{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"approvals": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "approvals are the approvals that count, or would if they had not expired, at the current step. The server stamps them; nobody else can write them.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.RolloutApproval{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"templateAuthors": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "templateAuthors are the users that have changed spec.template since a revision last became stable. The server stamps them; nobody else can write them.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			metav1.MicroTime{}.OpenAPIModelName(), v1alpha1.CanaryStatus{}.OpenAPIModelName(), v1alpha1.PauseCondition{}.OpenAPIModelName(), v1alpha1.RolloutCondition{}.OpenAPIModelName()},
+			metav1.MicroTime{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.CanaryStatus{}.OpenAPIModelName(), v1alpha1.PauseCondition{}.OpenAPIModelName(), v1alpha1.RolloutAction{}.OpenAPIModelName(), v1alpha1.RolloutApproval{}.OpenAPIModelName(), v1alpha1.RolloutCondition{}.OpenAPIModelName()},
 	}
 }
 
@@ -19078,6 +20113,620 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutStrategy(ref common.ReferenceCallb
 	}
 }
 
+func schema_pkg_apis_rollouts_v1alpha1_RolloutTree(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutTree is a Rollout with its revisions, their ReplicaSets and their pods, for people to look at. It has the name of the Rollout, is computed from the caches of the server, and is never stored: it can be got, listed and watched only. Its resourceVersion counts changes of trees, and is none of etcd's. Whoever may read it sees the names and states of the pods without any right on pods.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata has the name, namespace, uid, labels and creation time of the Rollout.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"rollout": {
+						SchemaProps: spec.SchemaProps{
+							Description: "rollout is the Rollout itself.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.TreeRollout{}.OpenAPIModelName()),
+						},
+					},
+					"revisions": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "revisions are what the Rollout has ReplicaSets of, the newest first.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.TreeRevision{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"rollout"},
+			},
+		},
+		Dependencies: []string{
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.TreeRevision{}.OpenAPIModelName(), v1alpha1.TreeRollout{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RolloutTreeList(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutTreeList is a list of RolloutTrees.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata is the standard list metadata.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ListMeta{}.OpenAPIModelName()),
+						},
+					},
+					"items": {
+						SchemaProps: spec.SchemaProps{
+							Description: "items is the list of RolloutTrees.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.RolloutTree{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"items"},
+			},
+		},
+		Dependencies: []string{
+			metav1.ListMeta{}.OpenAPIModelName(), v1alpha1.RolloutTree{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_TreePod(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "TreePod is a pod.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name is its name.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"uid": {
+						SchemaProps: spec.SchemaProps{
+							Description: "uid is its uid.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"creationTimestamp": {
+						SchemaProps: spec.SchemaProps{
+							Description: "creationTimestamp is when it was created.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is its state in one word, as kubectl get pods shows it: Running, ContainerCreating, CrashLoopBackOff, Terminating.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"readyContainers": {
+						SchemaProps: spec.SchemaProps{
+							Description: "readyContainers is how many of its containers are ready.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"containers": {
+						SchemaProps: spec.SchemaProps{
+							Description: "containers is how many containers it has.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"restarts": {
+						SchemaProps: spec.SchemaProps{
+							Description: "restarts is how often its containers were started anew.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"name", "status", "readyContainers", "containers", "restarts"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Time{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_TreeReplicaSet(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "TreeReplicaSet is a ReplicaSet of the Rollout.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name is its name.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"uid": {
+						SchemaProps: spec.SchemaProps{
+							Description: "uid is its uid.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"creationTimestamp": {
+						SchemaProps: spec.SchemaProps{
+							Description: "creationTimestamp is when it was created.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"podHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "podHash is the hash of its template.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"role": {
+						SchemaProps: spec.SchemaProps{
+							Description: "role is what its revision is to the Rollout: stable, canary, or nothing any more.\n\nPossible enum values:\n - `\"canary\"` : the revision that is on its way to replace the stable one.\n - `\"stable\"` : the revision that an abort goes back to.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"canary", "stable"},
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is its state in one word: Healthy, Progressing, ScaledDown or ReplicaFailure.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"replicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "replicas is the number of pods that it is told to have. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"readyReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "readyReplicas is how many of its pods are ready. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"availableReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "availableReplicas is how many of its pods are available. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"images": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "images are those of its containers, in their order.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"pods": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "pods are its pods, the oldest first.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.TreePod{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"name", "status", "replicas", "readyReplicas", "availableReplicas"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Time{}.OpenAPIModelName(), v1alpha1.TreePod{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_TreeRevision(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "TreeRevision is one revision of the template.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "revision is its number.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"replicaSets": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "replicaSets are those that run it: one, unless something is wrong.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.TreeReplicaSet{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"revision"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.TreeReplicaSet{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_TreeRollout(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "TreeRollout is the root of a tree.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"strategy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "strategy is the strategy in one word: Canary.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"phase": {
+						SchemaProps: spec.SchemaProps{
+							Description: "phase is the state in one word: Progressing, Paused, Healthy or Degraded. A change of the spec that is not observed yet counts as progress.\n\nPossible enum values:\n - `\"Degraded\"` : the update was aborted or has exceeded its deadline.\n - `\"Healthy\"` : all pods are of the current revision and available.\n - `\"Paused\"` : an update waits in a pause step, or spec.paused is set.\n - `\"Progressing\"` : pods are being moved, or a change has not been observed yet.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Degraded", "Healthy", "Paused", "Progressing"},
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "message says why the phase is what it is.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"stepIndex": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stepIndex is the index, from 0, of the step that the update is at; unset without steps.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"steps": {
+						SchemaProps: spec.SchemaProps{
+							Description: "steps is how many steps the strategy has.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"setWeight": {
+						SchemaProps: spec.SchemaProps{
+							Description: "setWeight is the share of pods of the current revision that is wanted now. Unit: percent.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"actualWeight": {
+						SchemaProps: spec.SchemaProps{
+							Description: "actualWeight is the share of available pods that are of the current revision. Unit: percent.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"replicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "replicas is spec.replicas of the Rollout. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"currentReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "currentReplicas is the number of pods of all revisions. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"updatedReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "updatedReplicas is the number of pods of the current revision. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"readyReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "readyReplicas is the number of ready pods of all revisions. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"availableReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "availableReplicas is the number of available pods of all revisions. Unit: pods.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"steps", "setWeight", "actualWeight", "replicas", "currentReplicas", "updatedReplicas", "readyReplicas", "availableReplicas"},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_Undo(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Undo puts the template of an earlier revision back into the spec, which starts a new revision; or, if that is the stable one, ends the update in flight. It is the body of rollouts/undo. Refused with 409 Conflict if there is no such revision any more, if it is the current one, or if the last change of the spec is not observed yet.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata names the Rollout. uid and resourceVersion, if set, must be those of the Rollout.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"expect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expect is what the Rollout must be for the verb to be performed: promote what was reviewed. If one of its fields does not hold, nothing is done: 409 Conflict, with a cause for each.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbExpectation{}.OpenAPIModelName()),
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID makes a call safe to repeat. The newest 20 that did something are remembered: the same ID by the same user with the same body is answered with what was done then, and nothing is done again. The same ID otherwise is refused with 409 Conflict. At most 64 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, for people: it is kept with the action, and goes into the Event. At most 1,024 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is the state of the Rollout. Read-only: what a client sends here is ignored.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbStatus{}.OpenAPIModelName()),
+						},
+					},
+					"toRevision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "toRevision is the revision to go back to. Default, and 0: the last one that was fully promoted before the current one. A revision that was aborted is gone back to only if named here.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_VerbExpectation(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "VerbExpectation is what a caller expects of the Rollout. Fields that are null or empty expect nothing.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "revision is status.revision.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"podHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "podHash is status.currentPodHash.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"stepIndex": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stepIndex is status.currentStepIndex, from 0.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"uid": {
+						SchemaProps: spec.SchemaProps{
+							Description: "uid is metadata.uid.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"resourceVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "resourceVersion is metadata.resourceVersion.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_VerbRequest(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "VerbRequest is what every verb takes besides its own options.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"expect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expect is what the Rollout must be for the verb to be performed: promote what was reviewed. If one of its fields does not hold, nothing is done: 409 Conflict, with a cause for each.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.VerbExpectation{}.OpenAPIModelName()),
+						},
+					},
+					"requestID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requestID makes a call safe to repeat. The newest 20 that did something are remembered: the same ID by the same user with the same body is answered with what was done then, and nothing is done again. The same ID otherwise is refused with 409 Conflict. At most 64 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is why, for people: it is kept with the action, and goes into the Event. At most 1,024 characters.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.VerbExpectation{}.OpenAPIModelName()},
+	}
+}
+
 func schema_pkg_apis_rollouts_v1alpha1_VerbStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -19096,7 +20745,7 @@ func schema_pkg_apis_rollouts_v1alpha1_VerbStatus(ref common.ReferenceCallback) 
 					},
 					"message": {
 						SchemaProps: spec.SchemaProps{
-							Description: "message says why the phase is what it is.",
+							Description: "message says why the phase is what it is; in the answer to a write, what was done.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
@@ -19125,10 +20774,18 @@ func schema_pkg_apis_rollouts_v1alpha1_VerbStatus(ref common.ReferenceCallback) 
 							Format:      "",
 						},
 					},
+					"action": {
+						SchemaProps: spec.SchemaProps{
+							Description: "action is what was recorded of the call in status.actions of the Rollout; null in the answer to a GET. With dryRun=All it is what would have been.",
+							Ref:         ref(v1alpha1.RolloutAction{}.OpenAPIModelName()),
+						},
+					},
 				},
-				Required: []string{"phase", "message", "currentStepIndex", "revision", "currentPodHash"},
+				Required: []string{"phase", "message", "currentStepIndex", "revision", "currentPodHash", "action"},
 			},
 		},
+		Dependencies: []string{
+			v1alpha1.RolloutAction{}.OpenAPIModelName()},
 	}
 }
 

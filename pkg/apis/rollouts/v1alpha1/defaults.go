@@ -16,6 +16,8 @@ const (
 	DefaultProgressDeadlineSeconds int32 = 600
 	DefaultMaxSurge                      = "25%"
 	DefaultMaxUnavailable                = "25%"
+	DefaultRequiredApprovals       int32 = 1
+	DefaultNotAuthor                     = true
 )
 
 func addDefaultingFuncs(scheme *runtime.Scheme) error {
@@ -43,5 +45,15 @@ func SetDefaults_CanaryStrategy(canary *CanaryStrategy) {
 	}
 	if canary.MaxUnavailable == nil {
 		canary.MaxUnavailable = ptr.To(intstr.FromString(DefaultMaxUnavailable))
+	}
+}
+
+// SetDefaults_PauseApproval sets the defaults of a PauseApproval.
+func SetDefaults_PauseApproval(approval *PauseApproval) {
+	if approval.Required == nil {
+		approval.Required = ptr.To(DefaultRequiredApprovals)
+	}
+	if approval.NotAuthor == nil {
+		approval.NotAuthor = ptr.To(DefaultNotAuthor)
 	}
 }

@@ -41,6 +41,14 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Promotion{},
 		&Abort{},
 		&Retry{},
+		&Pause{},
+		&Resume{},
+		&Restart{},
+		&Undo{},
+		&RolloutPlan{},
+		&RolloutExplanation{},
+		&RolloutTree{},
+		&RolloutTreeList{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil

@@ -15,6 +15,13 @@ import (
 // +genclient:method=Promote,verb=create,subresource=promote,input=Promotion,result=Promotion
 // +genclient:method=Abort,verb=create,subresource=abort,input=Abort,result=Abort
 // +genclient:method=Retry,verb=create,subresource=retry,input=Retry,result=Retry
+// +genclient:method=Pause,verb=create,subresource=pause,input=Pause,result=Pause
+// +genclient:method=Resume,verb=create,subresource=resume,input=Resume,result=Resume
+// +genclient:method=Restart,verb=create,subresource=restart,input=Restart,result=Restart
+// +genclient:method=Undo,verb=create,subresource=undo,input=Undo,result=Undo
+// +genclient:method=Plan,verb=create,subresource=plan,input=RolloutPlan,result=RolloutPlan
+// +genclient:method=GetPlan,verb=get,subresource=plan,result=RolloutPlan
+// +genclient:method=Explain,verb=get,subresource=explain,result=RolloutExplanation
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // Rollout runs a set of identical pods and moves them from one version of their template to the
@@ -22,7 +29,7 @@ import (
 //
 // It is to be used where a Deployment would be: it creates one ReplicaSet for each revision of the
 // template and shifts pods between the stable revision and the new one, the canary. Its verbs are
-// subresources: create rollouts/promote, rollouts/abort and rollouts/retry.
+// subresources: promote, abort, retry, pause, resume, restart and undo act on it, plan and explain tell of it.
 type Rollout struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.
@@ -100,6 +107,12 @@ type RolloutSpec struct {
 	// never aborts a first deployment, which has nothing to go back to. Default false.
 	// +optional
 	ProgressDeadlineAbort bool `json:"progressDeadlineAbort,omitempty" protobuf:"varint,9,opt,name=progressDeadlineAbort"`
+
+	// restartAt asks for every pod that was created before this time to be replaced, a few at a time, by
+	// eviction, so that PodDisruptionBudgets are honoured. A time in the future is waited for. The verb
+	// restart sets it. status.restartedAt equals it when all are replaced.
+	// +optional
+	RestartAt *metav1.Time `json:"restartAt,omitempty" protobuf:"bytes,10,opt,name=restartAt"`
 }
 
 // RolloutStrategy says how pods are replaced. Exactly one of its fields must be set.
@@ -150,6 +163,35 @@ type RolloutPause struct {
 	// own: it ends with a promote. A pause never ends early.
 	// +optional
 	Duration *intstr.IntOrString `json:"duration,omitempty" protobuf:"bytes,1,opt,name=duration"`
+
+	// approval asks for people: the pause ends when enough of them have promoted. It excludes a
+	// duration. To remove or weaken it needs the verb override on rollouts, as does to skip it.
+	// +optional
+	Approval *PauseApproval `json:"approval,omitempty" protobuf:"bytes,2,opt,name=approval"`
+}
+
+// PauseApproval says whose promotes end a pause. Each promote by a different user counts once. What was
+// given is void when the template or the steps change, and after an abort, a retry or an undo.
+type PauseApproval struct {
+	// required is how many different users must promote. Default 1, range 1 to 20.
+	// +optional
+	Required *int32 `json:"required,omitempty" protobuf:"varint,1,opt,name=required"`
+
+	// groups are those of which a user must be in at least one to count; promotes of others are refused
+	// as Forbidden. Empty, the default: anybody who may promote.
+	// +optional
+	// +listType=set
+	Groups []string `json:"groups,omitempty" protobuf:"bytes,2,rep,name=groups"`
+
+	// notAuthor excludes everybody who has changed the template since the last stable revision, as named
+	// by status.templateAuthors. Default true.
+	// +optional
+	NotAuthor *bool `json:"notAuthor,omitempty" protobuf:"varint,3,opt,name=notAuthor"`
+
+	// expireAfter is how long an approval counts: a number of seconds, or a string with a unit as in
+	// "90s", "10m" or "24h". It must be more than 0. If unset, an approval counts until it is void.
+	// +optional
+	ExpireAfter *intstr.IntOrString `json:"expireAfter,omitempty" protobuf:"bytes,4,opt,name=expireAfter"`
 }
 
 // RolloutPhase is the state of a Rollout in one word.
@@ -272,6 +314,126 @@ type RolloutStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []RolloutCondition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type" protobuf:"bytes,22,rep,name=conditions"`
+
+	// restartedAt is the spec.restartAt whose pods have all been replaced.
+	// +optional
+	RestartedAt *metav1.Time `json:"restartedAt,omitempty" protobuf:"bytes,23,opt,name=restartedAt"`
+
+	// actions are the newest 20 calls of verbs that did something, oldest first, as the server attests
+	// them. Nobody else can write them.
+	// +optional
+	// +listType=atomic
+	Actions []RolloutAction `json:"actions,omitempty" protobuf:"bytes,24,rep,name=actions"`
+
+	// approvals are the approvals that count, or would if they had not expired, at the current step.
+	// The server stamps them; nobody else can write them.
+	// +optional
+	// +listType=atomic
+	Approvals []RolloutApproval `json:"approvals,omitempty" protobuf:"bytes,25,rep,name=approvals"`
+
+	// templateAuthors are the users that have changed spec.template since a revision last became stable.
+	// The server stamps them; nobody else can write them.
+	// +optional
+	// +listType=atomic
+	TemplateAuthors []string `json:"templateAuthors,omitempty" protobuf:"bytes,26,rep,name=templateAuthors"`
+}
+
+// ActionOutcome says what a verb did.
+// +enum
+type ActionOutcome string
+
+const (
+	// ActionDone: what the verb is for.
+	ActionDone ActionOutcome = "done"
+	// ActionApproved: the promote was counted as an approval, of which more are needed; the step is
+	// unchanged.
+	ActionApproved ActionOutcome = "approved"
+	// ActionOverridden: done without the approvals that were asked for, by the right to override.
+	ActionOverridden ActionOutcome = "overridden"
+)
+
+// RolloutAction is one call of a verb, as the server attests it.
+type RolloutAction struct {
+	// verb is the subresource that was called: promote, abort, retry, pause, resume, restart or undo.
+	Verb string `json:"verb" protobuf:"bytes,1,opt,name=verb"`
+
+	// outcome says what it did: done, approved (one more approval, the step unchanged) or overridden
+	// (done without the approvals asked for).
+	Outcome ActionOutcome `json:"outcome" protobuf:"bytes,2,opt,name=outcome,casttype=ActionOutcome"`
+
+	// user is who called.
+	User string `json:"user" protobuf:"bytes,3,opt,name=user"`
+
+	// groupsDigest identifies the groups that user was in: the first 16 hexadecimal digits of the
+	// SHA-256 of their sorted names, each followed by a line feed.
+	// +optional
+	GroupsDigest string `json:"groupsDigest,omitempty" protobuf:"bytes,4,opt,name=groupsDigest"`
+
+	// impersonator is who called in the name of user, if anybody did. It is known for calls to this server
+	// itself only: through the cluster's own API server only its audit log has it, under the same auditID.
+	// +optional
+	Impersonator string `json:"impersonator,omitempty" protobuf:"bytes,5,opt,name=impersonator"`
+
+	// auditID is the ID of the request in the audit logs, cut to 64 characters. A caller may have chosen
+	// it, so it leads to the record, and proves nothing.
+	// +optional
+	AuditID string `json:"auditID,omitempty" protobuf:"bytes,6,opt,name=auditID"`
+
+	// requestID is what the caller sent to make the call safe to repeat.
+	// +optional
+	RequestID string `json:"requestID,omitempty" protobuf:"bytes,7,opt,name=requestID"`
+
+	// bodyDigest tells whether a repeated requestID came with the same body.
+	// +optional
+	BodyDigest string `json:"bodyDigest,omitempty" protobuf:"bytes,8,opt,name=bodyDigest"`
+
+	// reason is why, in the words of the caller.
+	// +optional
+	Reason string `json:"reason,omitempty" protobuf:"bytes,9,opt,name=reason"`
+
+	// fromStep is the step, from 0, that the update was at; unset if the strategy has no steps.
+	// +optional
+	FromStep *int32 `json:"fromStep,omitempty" protobuf:"varint,10,opt,name=fromStep"`
+
+	// toStep is the step that it is at since.
+	// +optional
+	ToStep *int32 `json:"toStep,omitempty" protobuf:"varint,11,opt,name=toStep"`
+
+	// revision is the revision that the call led to; the one that it found, unless the verb is undo.
+	Revision int64 `json:"revision" protobuf:"varint,12,opt,name=revision"`
+
+	// podHash is the hash of that revision.
+	// +optional
+	PodHash string `json:"podHash,omitempty" protobuf:"bytes,13,opt,name=podHash"`
+
+	// phase is the phase that the call led to.
+	// +optional
+	Phase RolloutPhase `json:"phase,omitempty" protobuf:"bytes,14,opt,name=phase,casttype=RolloutPhase"`
+
+	// message says what the call did, in a sentence.
+	// +optional
+	Message string `json:"message,omitempty" protobuf:"bytes,15,opt,name=message"`
+
+	// time is when.
+	Time metav1.MicroTime `json:"time" protobuf:"bytes,16,opt,name=time"`
+}
+
+// RolloutApproval is a promote that counts towards the approval of a step.
+type RolloutApproval struct {
+	// user is who approved.
+	User string `json:"user" protobuf:"bytes,1,opt,name=user"`
+
+	// revision is the revision that was approved.
+	Revision int64 `json:"revision" protobuf:"varint,2,opt,name=revision"`
+
+	// stepIndex is the step, from 0, that was approved.
+	StepIndex int32 `json:"stepIndex" protobuf:"varint,3,opt,name=stepIndex"`
+
+	// stepHash is the list of steps that stepIndex counts in: status.currentStepHash at the time.
+	StepHash string `json:"stepHash" protobuf:"bytes,4,opt,name=stepHash"`
+
+	// time is when.
+	Time metav1.MicroTime `json:"time" protobuf:"bytes,5,opt,name=time"`
 }
 
 // PauseReason says what an update waits for.
@@ -345,6 +507,9 @@ const (
 	// RolloutHeld: the Rollout is not acted on because its ReplicaSets carry a higher revision than
 	// its own status, as after an older copy of the store was put back.
 	RolloutHeld RolloutConditionType = "Held"
+	// RolloutRestarting: pods older than spec.restartAt are being replaced; the message says what that
+	// waits for.
+	RolloutRestarting RolloutConditionType = "Restarting"
 )
 
 // RolloutCondition is one observation of a Rollout.

@@ -11,6 +11,7 @@ package v1alpha1
 import (
 	unsafe "unsafe"
 
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	conversion "k8s.io/apimachinery/pkg/conversion"
 	runtime "k8s.io/apimachinery/pkg/runtime"
 	rollouts "sluice.dev/sluice/pkg/apis/rollouts"
@@ -30,6 +31,16 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}
 	if err := s.AddGeneratedConversionFunc((*rollouts.Abort)(nil), (*Abort)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_rollouts_Abort_To_v1alpha1_Abort(a.(*rollouts.Abort), b.(*Abort), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*Blocker)(nil), (*rollouts.Blocker)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_Blocker_To_rollouts_Blocker(a.(*Blocker), b.(*rollouts.Blocker), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.Blocker)(nil), (*Blocker)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_Blocker_To_v1alpha1_Blocker(a.(*rollouts.Blocker), b.(*Blocker), scope)
 	}); err != nil {
 		return err
 	}
@@ -73,6 +84,26 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}); err != nil {
 		return err
 	}
+	if err := s.AddGeneratedConversionFunc((*Pause)(nil), (*rollouts.Pause)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_Pause_To_rollouts_Pause(a.(*Pause), b.(*rollouts.Pause), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.Pause)(nil), (*Pause)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_Pause_To_v1alpha1_Pause(a.(*rollouts.Pause), b.(*Pause), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*PauseApproval)(nil), (*rollouts.PauseApproval)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_PauseApproval_To_rollouts_PauseApproval(a.(*PauseApproval), b.(*rollouts.PauseApproval), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.PauseApproval)(nil), (*PauseApproval)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_PauseApproval_To_v1alpha1_PauseApproval(a.(*rollouts.PauseApproval), b.(*PauseApproval), scope)
+	}); err != nil {
+		return err
+	}
 	if err := s.AddGeneratedConversionFunc((*PauseCondition)(nil), (*rollouts.PauseCondition)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_v1alpha1_PauseCondition_To_rollouts_PauseCondition(a.(*PauseCondition), b.(*rollouts.PauseCondition), scope)
 	}); err != nil {
@@ -83,6 +114,16 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}); err != nil {
 		return err
 	}
+	if err := s.AddGeneratedConversionFunc((*PlannedStep)(nil), (*rollouts.PlannedStep)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_PlannedStep_To_rollouts_PlannedStep(a.(*PlannedStep), b.(*rollouts.PlannedStep), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.PlannedStep)(nil), (*PlannedStep)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_PlannedStep_To_v1alpha1_PlannedStep(a.(*rollouts.PlannedStep), b.(*PlannedStep), scope)
+	}); err != nil {
+		return err
+	}
 	if err := s.AddGeneratedConversionFunc((*Promotion)(nil), (*rollouts.Promotion)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_v1alpha1_Promotion_To_rollouts_Promotion(a.(*Promotion), b.(*rollouts.Promotion), scope)
 	}); err != nil {
@@ -90,6 +131,26 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}
 	if err := s.AddGeneratedConversionFunc((*rollouts.Promotion)(nil), (*Promotion)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_rollouts_Promotion_To_v1alpha1_Promotion(a.(*rollouts.Promotion), b.(*Promotion), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*Restart)(nil), (*rollouts.Restart)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_Restart_To_rollouts_Restart(a.(*Restart), b.(*rollouts.Restart), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.Restart)(nil), (*Restart)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_Restart_To_v1alpha1_Restart(a.(*rollouts.Restart), b.(*Restart), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*Resume)(nil), (*rollouts.Resume)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_Resume_To_rollouts_Resume(a.(*Resume), b.(*rollouts.Resume), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.Resume)(nil), (*Resume)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_Resume_To_v1alpha1_Resume(a.(*rollouts.Resume), b.(*Resume), scope)
 	}); err != nil {
 		return err
 	}
@@ -113,6 +174,26 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}); err != nil {
 		return err
 	}
+	if err := s.AddGeneratedConversionFunc((*RolloutAction)(nil), (*rollouts.RolloutAction)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutAction_To_rollouts_RolloutAction(a.(*RolloutAction), b.(*rollouts.RolloutAction), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutAction)(nil), (*RolloutAction)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutAction_To_v1alpha1_RolloutAction(a.(*rollouts.RolloutAction), b.(*RolloutAction), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RolloutApproval)(nil), (*rollouts.RolloutApproval)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutApproval_To_rollouts_RolloutApproval(a.(*RolloutApproval), b.(*rollouts.RolloutApproval), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutApproval)(nil), (*RolloutApproval)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutApproval_To_v1alpha1_RolloutApproval(a.(*rollouts.RolloutApproval), b.(*RolloutApproval), scope)
+	}); err != nil {
+		return err
+	}
 	if err := s.AddGeneratedConversionFunc((*RolloutCondition)(nil), (*rollouts.RolloutCondition)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_v1alpha1_RolloutCondition_To_rollouts_RolloutCondition(a.(*RolloutCondition), b.(*rollouts.RolloutCondition), scope)
 	}); err != nil {
@@ -120,6 +201,26 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}
 	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutCondition)(nil), (*RolloutCondition)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_rollouts_RolloutCondition_To_v1alpha1_RolloutCondition(a.(*rollouts.RolloutCondition), b.(*RolloutCondition), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RolloutExplanation)(nil), (*rollouts.RolloutExplanation)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutExplanation_To_rollouts_RolloutExplanation(a.(*RolloutExplanation), b.(*rollouts.RolloutExplanation), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutExplanation)(nil), (*RolloutExplanation)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutExplanation_To_v1alpha1_RolloutExplanation(a.(*rollouts.RolloutExplanation), b.(*RolloutExplanation), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RolloutExplanationStatus)(nil), (*rollouts.RolloutExplanationStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutExplanationStatus_To_rollouts_RolloutExplanationStatus(a.(*RolloutExplanationStatus), b.(*rollouts.RolloutExplanationStatus), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutExplanationStatus)(nil), (*RolloutExplanationStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutExplanationStatus_To_v1alpha1_RolloutExplanationStatus(a.(*rollouts.RolloutExplanationStatus), b.(*RolloutExplanationStatus), scope)
 	}); err != nil {
 		return err
 	}
@@ -140,6 +241,36 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}
 	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutPause)(nil), (*RolloutPause)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_rollouts_RolloutPause_To_v1alpha1_RolloutPause(a.(*rollouts.RolloutPause), b.(*RolloutPause), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RolloutPlan)(nil), (*rollouts.RolloutPlan)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutPlan_To_rollouts_RolloutPlan(a.(*RolloutPlan), b.(*rollouts.RolloutPlan), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutPlan)(nil), (*RolloutPlan)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutPlan_To_v1alpha1_RolloutPlan(a.(*rollouts.RolloutPlan), b.(*RolloutPlan), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RolloutPlanSpec)(nil), (*rollouts.RolloutPlanSpec)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutPlanSpec_To_rollouts_RolloutPlanSpec(a.(*RolloutPlanSpec), b.(*rollouts.RolloutPlanSpec), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutPlanSpec)(nil), (*RolloutPlanSpec)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutPlanSpec_To_v1alpha1_RolloutPlanSpec(a.(*rollouts.RolloutPlanSpec), b.(*RolloutPlanSpec), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RolloutPlanStatus)(nil), (*rollouts.RolloutPlanStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutPlanStatus_To_rollouts_RolloutPlanStatus(a.(*RolloutPlanStatus), b.(*rollouts.RolloutPlanStatus), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutPlanStatus)(nil), (*RolloutPlanStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutPlanStatus_To_v1alpha1_RolloutPlanStatus(a.(*rollouts.RolloutPlanStatus), b.(*RolloutPlanStatus), scope)
 	}); err != nil {
 		return err
 	}
@@ -173,6 +304,96 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}); err != nil {
 		return err
 	}
+	if err := s.AddGeneratedConversionFunc((*RolloutTree)(nil), (*rollouts.RolloutTree)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutTree_To_rollouts_RolloutTree(a.(*RolloutTree), b.(*rollouts.RolloutTree), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutTree)(nil), (*RolloutTree)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutTree_To_v1alpha1_RolloutTree(a.(*rollouts.RolloutTree), b.(*RolloutTree), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RolloutTreeList)(nil), (*rollouts.RolloutTreeList)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RolloutTreeList_To_rollouts_RolloutTreeList(a.(*RolloutTreeList), b.(*rollouts.RolloutTreeList), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RolloutTreeList)(nil), (*RolloutTreeList)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RolloutTreeList_To_v1alpha1_RolloutTreeList(a.(*rollouts.RolloutTreeList), b.(*RolloutTreeList), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*TreePod)(nil), (*rollouts.TreePod)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_TreePod_To_rollouts_TreePod(a.(*TreePod), b.(*rollouts.TreePod), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.TreePod)(nil), (*TreePod)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_TreePod_To_v1alpha1_TreePod(a.(*rollouts.TreePod), b.(*TreePod), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*TreeReplicaSet)(nil), (*rollouts.TreeReplicaSet)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_TreeReplicaSet_To_rollouts_TreeReplicaSet(a.(*TreeReplicaSet), b.(*rollouts.TreeReplicaSet), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.TreeReplicaSet)(nil), (*TreeReplicaSet)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_TreeReplicaSet_To_v1alpha1_TreeReplicaSet(a.(*rollouts.TreeReplicaSet), b.(*TreeReplicaSet), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*TreeRevision)(nil), (*rollouts.TreeRevision)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_TreeRevision_To_rollouts_TreeRevision(a.(*TreeRevision), b.(*rollouts.TreeRevision), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.TreeRevision)(nil), (*TreeRevision)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_TreeRevision_To_v1alpha1_TreeRevision(a.(*rollouts.TreeRevision), b.(*TreeRevision), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*TreeRollout)(nil), (*rollouts.TreeRollout)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_TreeRollout_To_rollouts_TreeRollout(a.(*TreeRollout), b.(*rollouts.TreeRollout), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.TreeRollout)(nil), (*TreeRollout)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_TreeRollout_To_v1alpha1_TreeRollout(a.(*rollouts.TreeRollout), b.(*TreeRollout), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*Undo)(nil), (*rollouts.Undo)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_Undo_To_rollouts_Undo(a.(*Undo), b.(*rollouts.Undo), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.Undo)(nil), (*Undo)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_Undo_To_v1alpha1_Undo(a.(*rollouts.Undo), b.(*Undo), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*VerbExpectation)(nil), (*rollouts.VerbExpectation)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_VerbExpectation_To_rollouts_VerbExpectation(a.(*VerbExpectation), b.(*rollouts.VerbExpectation), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.VerbExpectation)(nil), (*VerbExpectation)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_VerbExpectation_To_v1alpha1_VerbExpectation(a.(*rollouts.VerbExpectation), b.(*VerbExpectation), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*VerbRequest)(nil), (*rollouts.VerbRequest)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(a.(*VerbRequest), b.(*rollouts.VerbRequest), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.VerbRequest)(nil), (*VerbRequest)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(a.(*rollouts.VerbRequest), b.(*VerbRequest), scope)
+	}); err != nil {
+		return err
+	}
 	if err := s.AddGeneratedConversionFunc((*VerbStatus)(nil), (*rollouts.VerbStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(a.(*VerbStatus), b.(*rollouts.VerbStatus), scope)
 	}); err != nil {
@@ -198,6 +419,9 @@ func RegisterConversions(s *runtime.Scheme) error {
 
 func autoConvert_v1alpha1_Abort_To_rollouts_Abort(in *Abort, out *rollouts.Abort, s conversion.Scope) error {
 	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
 	if err := Convert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(&in.Status, &out.Status, s); err != nil {
 		return err
 	}
@@ -211,6 +435,9 @@ func Convert_v1alpha1_Abort_To_rollouts_Abort(in *Abort, out *rollouts.Abort, s 
 
 func autoConvert_rollouts_Abort_To_v1alpha1_Abort(in *rollouts.Abort, out *Abort, s conversion.Scope) error {
 	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
 	if err := Convert_rollouts_VerbStatus_To_v1alpha1_VerbStatus(&in.Status, &out.Status, s); err != nil {
 		return err
 	}
@@ -220,6 +447,26 @@ func autoConvert_rollouts_Abort_To_v1alpha1_Abort(in *rollouts.Abort, out *Abort
 // Convert_rollouts_Abort_To_v1alpha1_Abort is an autogenerated conversion function.
 func Convert_rollouts_Abort_To_v1alpha1_Abort(in *rollouts.Abort, out *Abort, s conversion.Scope) error {
 	return autoConvert_rollouts_Abort_To_v1alpha1_Abort(in, out, s)
+}
+
+func autoConvert_v1alpha1_Blocker_To_rollouts_Blocker(in *Blocker, out *rollouts.Blocker, s conversion.Scope) error {
+	*out = *(*rollouts.Blocker)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_Blocker_To_rollouts_Blocker is an autogenerated conversion function.
+func Convert_v1alpha1_Blocker_To_rollouts_Blocker(in *Blocker, out *rollouts.Blocker, s conversion.Scope) error {
+	return autoConvert_v1alpha1_Blocker_To_rollouts_Blocker(in, out, s)
+}
+
+func autoConvert_rollouts_Blocker_To_v1alpha1_Blocker(in *rollouts.Blocker, out *Blocker, s conversion.Scope) error {
+	*out = *(*Blocker)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_Blocker_To_v1alpha1_Blocker is an autogenerated conversion function.
+func Convert_rollouts_Blocker_To_v1alpha1_Blocker(in *rollouts.Blocker, out *Blocker, s conversion.Scope) error {
+	return autoConvert_rollouts_Blocker_To_v1alpha1_Blocker(in, out, s)
 }
 
 func autoConvert_v1alpha1_CanaryStatus_To_rollouts_CanaryStatus(in *CanaryStatus, out *rollouts.CanaryStatus, s conversion.Scope) error {
@@ -302,6 +549,58 @@ func Convert_rollouts_CanaryWeights_To_v1alpha1_CanaryWeights(in *rollouts.Canar
 	return autoConvert_rollouts_CanaryWeights_To_v1alpha1_CanaryWeights(in, out, s)
 }
 
+func autoConvert_v1alpha1_Pause_To_rollouts_Pause(in *Pause, out *rollouts.Pause, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
+	if err := Convert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_v1alpha1_Pause_To_rollouts_Pause is an autogenerated conversion function.
+func Convert_v1alpha1_Pause_To_rollouts_Pause(in *Pause, out *rollouts.Pause, s conversion.Scope) error {
+	return autoConvert_v1alpha1_Pause_To_rollouts_Pause(in, out, s)
+}
+
+func autoConvert_rollouts_Pause_To_v1alpha1_Pause(in *rollouts.Pause, out *Pause, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
+	if err := Convert_rollouts_VerbStatus_To_v1alpha1_VerbStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_rollouts_Pause_To_v1alpha1_Pause is an autogenerated conversion function.
+func Convert_rollouts_Pause_To_v1alpha1_Pause(in *rollouts.Pause, out *Pause, s conversion.Scope) error {
+	return autoConvert_rollouts_Pause_To_v1alpha1_Pause(in, out, s)
+}
+
+func autoConvert_v1alpha1_PauseApproval_To_rollouts_PauseApproval(in *PauseApproval, out *rollouts.PauseApproval, s conversion.Scope) error {
+	*out = *(*rollouts.PauseApproval)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_PauseApproval_To_rollouts_PauseApproval is an autogenerated conversion function.
+func Convert_v1alpha1_PauseApproval_To_rollouts_PauseApproval(in *PauseApproval, out *rollouts.PauseApproval, s conversion.Scope) error {
+	return autoConvert_v1alpha1_PauseApproval_To_rollouts_PauseApproval(in, out, s)
+}
+
+func autoConvert_rollouts_PauseApproval_To_v1alpha1_PauseApproval(in *rollouts.PauseApproval, out *PauseApproval, s conversion.Scope) error {
+	*out = *(*PauseApproval)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_PauseApproval_To_v1alpha1_PauseApproval is an autogenerated conversion function.
+func Convert_rollouts_PauseApproval_To_v1alpha1_PauseApproval(in *rollouts.PauseApproval, out *PauseApproval, s conversion.Scope) error {
+	return autoConvert_rollouts_PauseApproval_To_v1alpha1_PauseApproval(in, out, s)
+}
+
 func autoConvert_v1alpha1_PauseCondition_To_rollouts_PauseCondition(in *PauseCondition, out *rollouts.PauseCondition, s conversion.Scope) error {
 	*out = *(*rollouts.PauseCondition)(unsafe.Pointer(in))
 	return nil
@@ -322,12 +621,36 @@ func Convert_rollouts_PauseCondition_To_v1alpha1_PauseCondition(in *rollouts.Pau
 	return autoConvert_rollouts_PauseCondition_To_v1alpha1_PauseCondition(in, out, s)
 }
 
+func autoConvert_v1alpha1_PlannedStep_To_rollouts_PlannedStep(in *PlannedStep, out *rollouts.PlannedStep, s conversion.Scope) error {
+	*out = *(*rollouts.PlannedStep)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_PlannedStep_To_rollouts_PlannedStep is an autogenerated conversion function.
+func Convert_v1alpha1_PlannedStep_To_rollouts_PlannedStep(in *PlannedStep, out *rollouts.PlannedStep, s conversion.Scope) error {
+	return autoConvert_v1alpha1_PlannedStep_To_rollouts_PlannedStep(in, out, s)
+}
+
+func autoConvert_rollouts_PlannedStep_To_v1alpha1_PlannedStep(in *rollouts.PlannedStep, out *PlannedStep, s conversion.Scope) error {
+	*out = *(*PlannedStep)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_PlannedStep_To_v1alpha1_PlannedStep is an autogenerated conversion function.
+func Convert_rollouts_PlannedStep_To_v1alpha1_PlannedStep(in *rollouts.PlannedStep, out *PlannedStep, s conversion.Scope) error {
+	return autoConvert_rollouts_PlannedStep_To_v1alpha1_PlannedStep(in, out, s)
+}
+
 func autoConvert_v1alpha1_Promotion_To_rollouts_Promotion(in *Promotion, out *rollouts.Promotion, s conversion.Scope) error {
 	out.ObjectMeta = in.ObjectMeta
-	out.Full = in.Full
+	if err := Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
 	if err := Convert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(&in.Status, &out.Status, s); err != nil {
 		return err
 	}
+	out.Full = in.Full
+	out.Override = in.Override
 	return nil
 }
 
@@ -338,10 +661,14 @@ func Convert_v1alpha1_Promotion_To_rollouts_Promotion(in *Promotion, out *rollou
 
 func autoConvert_rollouts_Promotion_To_v1alpha1_Promotion(in *rollouts.Promotion, out *Promotion, s conversion.Scope) error {
 	out.ObjectMeta = in.ObjectMeta
-	out.Full = in.Full
+	if err := Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
 	if err := Convert_rollouts_VerbStatus_To_v1alpha1_VerbStatus(&in.Status, &out.Status, s); err != nil {
 		return err
 	}
+	out.Full = in.Full
+	out.Override = in.Override
 	return nil
 }
 
@@ -350,8 +677,77 @@ func Convert_rollouts_Promotion_To_v1alpha1_Promotion(in *rollouts.Promotion, ou
 	return autoConvert_rollouts_Promotion_To_v1alpha1_Promotion(in, out, s)
 }
 
+func autoConvert_v1alpha1_Restart_To_rollouts_Restart(in *Restart, out *rollouts.Restart, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
+	if err := Convert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	out.At = (*v1.Time)(unsafe.Pointer(in.At))
+	return nil
+}
+
+// Convert_v1alpha1_Restart_To_rollouts_Restart is an autogenerated conversion function.
+func Convert_v1alpha1_Restart_To_rollouts_Restart(in *Restart, out *rollouts.Restart, s conversion.Scope) error {
+	return autoConvert_v1alpha1_Restart_To_rollouts_Restart(in, out, s)
+}
+
+func autoConvert_rollouts_Restart_To_v1alpha1_Restart(in *rollouts.Restart, out *Restart, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
+	if err := Convert_rollouts_VerbStatus_To_v1alpha1_VerbStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	out.At = (*v1.Time)(unsafe.Pointer(in.At))
+	return nil
+}
+
+// Convert_rollouts_Restart_To_v1alpha1_Restart is an autogenerated conversion function.
+func Convert_rollouts_Restart_To_v1alpha1_Restart(in *rollouts.Restart, out *Restart, s conversion.Scope) error {
+	return autoConvert_rollouts_Restart_To_v1alpha1_Restart(in, out, s)
+}
+
+func autoConvert_v1alpha1_Resume_To_rollouts_Resume(in *Resume, out *rollouts.Resume, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
+	if err := Convert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_v1alpha1_Resume_To_rollouts_Resume is an autogenerated conversion function.
+func Convert_v1alpha1_Resume_To_rollouts_Resume(in *Resume, out *rollouts.Resume, s conversion.Scope) error {
+	return autoConvert_v1alpha1_Resume_To_rollouts_Resume(in, out, s)
+}
+
+func autoConvert_rollouts_Resume_To_v1alpha1_Resume(in *rollouts.Resume, out *Resume, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
+	if err := Convert_rollouts_VerbStatus_To_v1alpha1_VerbStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_rollouts_Resume_To_v1alpha1_Resume is an autogenerated conversion function.
+func Convert_rollouts_Resume_To_v1alpha1_Resume(in *rollouts.Resume, out *Resume, s conversion.Scope) error {
+	return autoConvert_rollouts_Resume_To_v1alpha1_Resume(in, out, s)
+}
+
 func autoConvert_v1alpha1_Retry_To_rollouts_Retry(in *Retry, out *rollouts.Retry, s conversion.Scope) error {
 	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
 	if err := Convert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(&in.Status, &out.Status, s); err != nil {
 		return err
 	}
@@ -365,6 +761,9 @@ func Convert_v1alpha1_Retry_To_rollouts_Retry(in *Retry, out *rollouts.Retry, s 
 
 func autoConvert_rollouts_Retry_To_v1alpha1_Retry(in *rollouts.Retry, out *Retry, s conversion.Scope) error {
 	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
 	if err := Convert_rollouts_VerbStatus_To_v1alpha1_VerbStatus(&in.Status, &out.Status, s); err != nil {
 		return err
 	}
@@ -408,6 +807,46 @@ func Convert_rollouts_Rollout_To_v1alpha1_Rollout(in *rollouts.Rollout, out *Rol
 	return autoConvert_rollouts_Rollout_To_v1alpha1_Rollout(in, out, s)
 }
 
+func autoConvert_v1alpha1_RolloutAction_To_rollouts_RolloutAction(in *RolloutAction, out *rollouts.RolloutAction, s conversion.Scope) error {
+	*out = *(*rollouts.RolloutAction)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_RolloutAction_To_rollouts_RolloutAction is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutAction_To_rollouts_RolloutAction(in *RolloutAction, out *rollouts.RolloutAction, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutAction_To_rollouts_RolloutAction(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutAction_To_v1alpha1_RolloutAction(in *rollouts.RolloutAction, out *RolloutAction, s conversion.Scope) error {
+	*out = *(*RolloutAction)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_RolloutAction_To_v1alpha1_RolloutAction is an autogenerated conversion function.
+func Convert_rollouts_RolloutAction_To_v1alpha1_RolloutAction(in *rollouts.RolloutAction, out *RolloutAction, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutAction_To_v1alpha1_RolloutAction(in, out, s)
+}
+
+func autoConvert_v1alpha1_RolloutApproval_To_rollouts_RolloutApproval(in *RolloutApproval, out *rollouts.RolloutApproval, s conversion.Scope) error {
+	*out = *(*rollouts.RolloutApproval)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_RolloutApproval_To_rollouts_RolloutApproval is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutApproval_To_rollouts_RolloutApproval(in *RolloutApproval, out *rollouts.RolloutApproval, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutApproval_To_rollouts_RolloutApproval(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutApproval_To_v1alpha1_RolloutApproval(in *rollouts.RolloutApproval, out *RolloutApproval, s conversion.Scope) error {
+	*out = *(*RolloutApproval)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_RolloutApproval_To_v1alpha1_RolloutApproval is an autogenerated conversion function.
+func Convert_rollouts_RolloutApproval_To_v1alpha1_RolloutApproval(in *rollouts.RolloutApproval, out *RolloutApproval, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutApproval_To_v1alpha1_RolloutApproval(in, out, s)
+}
+
 func autoConvert_v1alpha1_RolloutCondition_To_rollouts_RolloutCondition(in *RolloutCondition, out *rollouts.RolloutCondition, s conversion.Scope) error {
 	*out = *(*rollouts.RolloutCondition)(unsafe.Pointer(in))
 	return nil
@@ -426,6 +865,52 @@ func autoConvert_rollouts_RolloutCondition_To_v1alpha1_RolloutCondition(in *roll
 // Convert_rollouts_RolloutCondition_To_v1alpha1_RolloutCondition is an autogenerated conversion function.
 func Convert_rollouts_RolloutCondition_To_v1alpha1_RolloutCondition(in *rollouts.RolloutCondition, out *RolloutCondition, s conversion.Scope) error {
 	return autoConvert_rollouts_RolloutCondition_To_v1alpha1_RolloutCondition(in, out, s)
+}
+
+func autoConvert_v1alpha1_RolloutExplanation_To_rollouts_RolloutExplanation(in *RolloutExplanation, out *rollouts.RolloutExplanation, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_RolloutExplanationStatus_To_rollouts_RolloutExplanationStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_v1alpha1_RolloutExplanation_To_rollouts_RolloutExplanation is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutExplanation_To_rollouts_RolloutExplanation(in *RolloutExplanation, out *rollouts.RolloutExplanation, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutExplanation_To_rollouts_RolloutExplanation(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutExplanation_To_v1alpha1_RolloutExplanation(in *rollouts.RolloutExplanation, out *RolloutExplanation, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_RolloutExplanationStatus_To_v1alpha1_RolloutExplanationStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_rollouts_RolloutExplanation_To_v1alpha1_RolloutExplanation is an autogenerated conversion function.
+func Convert_rollouts_RolloutExplanation_To_v1alpha1_RolloutExplanation(in *rollouts.RolloutExplanation, out *RolloutExplanation, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutExplanation_To_v1alpha1_RolloutExplanation(in, out, s)
+}
+
+func autoConvert_v1alpha1_RolloutExplanationStatus_To_rollouts_RolloutExplanationStatus(in *RolloutExplanationStatus, out *rollouts.RolloutExplanationStatus, s conversion.Scope) error {
+	*out = *(*rollouts.RolloutExplanationStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_RolloutExplanationStatus_To_rollouts_RolloutExplanationStatus is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutExplanationStatus_To_rollouts_RolloutExplanationStatus(in *RolloutExplanationStatus, out *rollouts.RolloutExplanationStatus, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutExplanationStatus_To_rollouts_RolloutExplanationStatus(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutExplanationStatus_To_v1alpha1_RolloutExplanationStatus(in *rollouts.RolloutExplanationStatus, out *RolloutExplanationStatus, s conversion.Scope) error {
+	*out = *(*RolloutExplanationStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_RolloutExplanationStatus_To_v1alpha1_RolloutExplanationStatus is an autogenerated conversion function.
+func Convert_rollouts_RolloutExplanationStatus_To_v1alpha1_RolloutExplanationStatus(in *rollouts.RolloutExplanationStatus, out *RolloutExplanationStatus, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutExplanationStatus_To_v1alpha1_RolloutExplanationStatus(in, out, s)
 }
 
 func autoConvert_v1alpha1_RolloutList_To_rollouts_RolloutList(in *RolloutList, out *rollouts.RolloutList, s conversion.Scope) error {
@@ -468,6 +953,78 @@ func autoConvert_rollouts_RolloutPause_To_v1alpha1_RolloutPause(in *rollouts.Rol
 // Convert_rollouts_RolloutPause_To_v1alpha1_RolloutPause is an autogenerated conversion function.
 func Convert_rollouts_RolloutPause_To_v1alpha1_RolloutPause(in *rollouts.RolloutPause, out *RolloutPause, s conversion.Scope) error {
 	return autoConvert_rollouts_RolloutPause_To_v1alpha1_RolloutPause(in, out, s)
+}
+
+func autoConvert_v1alpha1_RolloutPlan_To_rollouts_RolloutPlan(in *RolloutPlan, out *rollouts.RolloutPlan, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_RolloutPlanSpec_To_rollouts_RolloutPlanSpec(&in.Spec, &out.Spec, s); err != nil {
+		return err
+	}
+	if err := Convert_v1alpha1_RolloutPlanStatus_To_rollouts_RolloutPlanStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_v1alpha1_RolloutPlan_To_rollouts_RolloutPlan is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutPlan_To_rollouts_RolloutPlan(in *RolloutPlan, out *rollouts.RolloutPlan, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutPlan_To_rollouts_RolloutPlan(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutPlan_To_v1alpha1_RolloutPlan(in *rollouts.RolloutPlan, out *RolloutPlan, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_RolloutPlanSpec_To_v1alpha1_RolloutPlanSpec(&in.Spec, &out.Spec, s); err != nil {
+		return err
+	}
+	if err := Convert_rollouts_RolloutPlanStatus_To_v1alpha1_RolloutPlanStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_rollouts_RolloutPlan_To_v1alpha1_RolloutPlan is an autogenerated conversion function.
+func Convert_rollouts_RolloutPlan_To_v1alpha1_RolloutPlan(in *rollouts.RolloutPlan, out *RolloutPlan, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutPlan_To_v1alpha1_RolloutPlan(in, out, s)
+}
+
+func autoConvert_v1alpha1_RolloutPlanSpec_To_rollouts_RolloutPlanSpec(in *RolloutPlanSpec, out *rollouts.RolloutPlanSpec, s conversion.Scope) error {
+	*out = *(*rollouts.RolloutPlanSpec)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_RolloutPlanSpec_To_rollouts_RolloutPlanSpec is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutPlanSpec_To_rollouts_RolloutPlanSpec(in *RolloutPlanSpec, out *rollouts.RolloutPlanSpec, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutPlanSpec_To_rollouts_RolloutPlanSpec(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutPlanSpec_To_v1alpha1_RolloutPlanSpec(in *rollouts.RolloutPlanSpec, out *RolloutPlanSpec, s conversion.Scope) error {
+	*out = *(*RolloutPlanSpec)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_RolloutPlanSpec_To_v1alpha1_RolloutPlanSpec is an autogenerated conversion function.
+func Convert_rollouts_RolloutPlanSpec_To_v1alpha1_RolloutPlanSpec(in *rollouts.RolloutPlanSpec, out *RolloutPlanSpec, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutPlanSpec_To_v1alpha1_RolloutPlanSpec(in, out, s)
+}
+
+func autoConvert_v1alpha1_RolloutPlanStatus_To_rollouts_RolloutPlanStatus(in *RolloutPlanStatus, out *rollouts.RolloutPlanStatus, s conversion.Scope) error {
+	*out = *(*rollouts.RolloutPlanStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_RolloutPlanStatus_To_rollouts_RolloutPlanStatus is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutPlanStatus_To_rollouts_RolloutPlanStatus(in *RolloutPlanStatus, out *rollouts.RolloutPlanStatus, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutPlanStatus_To_rollouts_RolloutPlanStatus(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutPlanStatus_To_v1alpha1_RolloutPlanStatus(in *rollouts.RolloutPlanStatus, out *RolloutPlanStatus, s conversion.Scope) error {
+	*out = *(*RolloutPlanStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_RolloutPlanStatus_To_v1alpha1_RolloutPlanStatus is an autogenerated conversion function.
+func Convert_rollouts_RolloutPlanStatus_To_v1alpha1_RolloutPlanStatus(in *rollouts.RolloutPlanStatus, out *RolloutPlanStatus, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutPlanStatus_To_v1alpha1_RolloutPlanStatus(in, out, s)
 }
 
 func autoConvert_v1alpha1_RolloutSpec_To_rollouts_RolloutSpec(in *RolloutSpec, out *rollouts.RolloutSpec, s conversion.Scope) error {
@@ -528,6 +1085,210 @@ func autoConvert_rollouts_RolloutStrategy_To_v1alpha1_RolloutStrategy(in *rollou
 // Convert_rollouts_RolloutStrategy_To_v1alpha1_RolloutStrategy is an autogenerated conversion function.
 func Convert_rollouts_RolloutStrategy_To_v1alpha1_RolloutStrategy(in *rollouts.RolloutStrategy, out *RolloutStrategy, s conversion.Scope) error {
 	return autoConvert_rollouts_RolloutStrategy_To_v1alpha1_RolloutStrategy(in, out, s)
+}
+
+func autoConvert_v1alpha1_RolloutTree_To_rollouts_RolloutTree(in *RolloutTree, out *rollouts.RolloutTree, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_TreeRollout_To_rollouts_TreeRollout(&in.Rollout, &out.Rollout, s); err != nil {
+		return err
+	}
+	out.Revisions = *(*[]rollouts.TreeRevision)(unsafe.Pointer(&in.Revisions))
+	return nil
+}
+
+// Convert_v1alpha1_RolloutTree_To_rollouts_RolloutTree is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutTree_To_rollouts_RolloutTree(in *RolloutTree, out *rollouts.RolloutTree, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutTree_To_rollouts_RolloutTree(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutTree_To_v1alpha1_RolloutTree(in *rollouts.RolloutTree, out *RolloutTree, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_TreeRollout_To_v1alpha1_TreeRollout(&in.Rollout, &out.Rollout, s); err != nil {
+		return err
+	}
+	out.Revisions = *(*[]TreeRevision)(unsafe.Pointer(&in.Revisions))
+	return nil
+}
+
+// Convert_rollouts_RolloutTree_To_v1alpha1_RolloutTree is an autogenerated conversion function.
+func Convert_rollouts_RolloutTree_To_v1alpha1_RolloutTree(in *rollouts.RolloutTree, out *RolloutTree, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutTree_To_v1alpha1_RolloutTree(in, out, s)
+}
+
+func autoConvert_v1alpha1_RolloutTreeList_To_rollouts_RolloutTreeList(in *RolloutTreeList, out *rollouts.RolloutTreeList, s conversion.Scope) error {
+	out.ListMeta = in.ListMeta
+	out.Items = *(*[]rollouts.RolloutTree)(unsafe.Pointer(&in.Items))
+	return nil
+}
+
+// Convert_v1alpha1_RolloutTreeList_To_rollouts_RolloutTreeList is an autogenerated conversion function.
+func Convert_v1alpha1_RolloutTreeList_To_rollouts_RolloutTreeList(in *RolloutTreeList, out *rollouts.RolloutTreeList, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RolloutTreeList_To_rollouts_RolloutTreeList(in, out, s)
+}
+
+func autoConvert_rollouts_RolloutTreeList_To_v1alpha1_RolloutTreeList(in *rollouts.RolloutTreeList, out *RolloutTreeList, s conversion.Scope) error {
+	out.ListMeta = in.ListMeta
+	out.Items = *(*[]RolloutTree)(unsafe.Pointer(&in.Items))
+	return nil
+}
+
+// Convert_rollouts_RolloutTreeList_To_v1alpha1_RolloutTreeList is an autogenerated conversion function.
+func Convert_rollouts_RolloutTreeList_To_v1alpha1_RolloutTreeList(in *rollouts.RolloutTreeList, out *RolloutTreeList, s conversion.Scope) error {
+	return autoConvert_rollouts_RolloutTreeList_To_v1alpha1_RolloutTreeList(in, out, s)
+}
+
+func autoConvert_v1alpha1_TreePod_To_rollouts_TreePod(in *TreePod, out *rollouts.TreePod, s conversion.Scope) error {
+	*out = *(*rollouts.TreePod)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_TreePod_To_rollouts_TreePod is an autogenerated conversion function.
+func Convert_v1alpha1_TreePod_To_rollouts_TreePod(in *TreePod, out *rollouts.TreePod, s conversion.Scope) error {
+	return autoConvert_v1alpha1_TreePod_To_rollouts_TreePod(in, out, s)
+}
+
+func autoConvert_rollouts_TreePod_To_v1alpha1_TreePod(in *rollouts.TreePod, out *TreePod, s conversion.Scope) error {
+	*out = *(*TreePod)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_TreePod_To_v1alpha1_TreePod is an autogenerated conversion function.
+func Convert_rollouts_TreePod_To_v1alpha1_TreePod(in *rollouts.TreePod, out *TreePod, s conversion.Scope) error {
+	return autoConvert_rollouts_TreePod_To_v1alpha1_TreePod(in, out, s)
+}
+
+func autoConvert_v1alpha1_TreeReplicaSet_To_rollouts_TreeReplicaSet(in *TreeReplicaSet, out *rollouts.TreeReplicaSet, s conversion.Scope) error {
+	*out = *(*rollouts.TreeReplicaSet)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_TreeReplicaSet_To_rollouts_TreeReplicaSet is an autogenerated conversion function.
+func Convert_v1alpha1_TreeReplicaSet_To_rollouts_TreeReplicaSet(in *TreeReplicaSet, out *rollouts.TreeReplicaSet, s conversion.Scope) error {
+	return autoConvert_v1alpha1_TreeReplicaSet_To_rollouts_TreeReplicaSet(in, out, s)
+}
+
+func autoConvert_rollouts_TreeReplicaSet_To_v1alpha1_TreeReplicaSet(in *rollouts.TreeReplicaSet, out *TreeReplicaSet, s conversion.Scope) error {
+	*out = *(*TreeReplicaSet)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_TreeReplicaSet_To_v1alpha1_TreeReplicaSet is an autogenerated conversion function.
+func Convert_rollouts_TreeReplicaSet_To_v1alpha1_TreeReplicaSet(in *rollouts.TreeReplicaSet, out *TreeReplicaSet, s conversion.Scope) error {
+	return autoConvert_rollouts_TreeReplicaSet_To_v1alpha1_TreeReplicaSet(in, out, s)
+}
+
+func autoConvert_v1alpha1_TreeRevision_To_rollouts_TreeRevision(in *TreeRevision, out *rollouts.TreeRevision, s conversion.Scope) error {
+	*out = *(*rollouts.TreeRevision)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_TreeRevision_To_rollouts_TreeRevision is an autogenerated conversion function.
+func Convert_v1alpha1_TreeRevision_To_rollouts_TreeRevision(in *TreeRevision, out *rollouts.TreeRevision, s conversion.Scope) error {
+	return autoConvert_v1alpha1_TreeRevision_To_rollouts_TreeRevision(in, out, s)
+}
+
+func autoConvert_rollouts_TreeRevision_To_v1alpha1_TreeRevision(in *rollouts.TreeRevision, out *TreeRevision, s conversion.Scope) error {
+	*out = *(*TreeRevision)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_TreeRevision_To_v1alpha1_TreeRevision is an autogenerated conversion function.
+func Convert_rollouts_TreeRevision_To_v1alpha1_TreeRevision(in *rollouts.TreeRevision, out *TreeRevision, s conversion.Scope) error {
+	return autoConvert_rollouts_TreeRevision_To_v1alpha1_TreeRevision(in, out, s)
+}
+
+func autoConvert_v1alpha1_TreeRollout_To_rollouts_TreeRollout(in *TreeRollout, out *rollouts.TreeRollout, s conversion.Scope) error {
+	*out = *(*rollouts.TreeRollout)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_TreeRollout_To_rollouts_TreeRollout is an autogenerated conversion function.
+func Convert_v1alpha1_TreeRollout_To_rollouts_TreeRollout(in *TreeRollout, out *rollouts.TreeRollout, s conversion.Scope) error {
+	return autoConvert_v1alpha1_TreeRollout_To_rollouts_TreeRollout(in, out, s)
+}
+
+func autoConvert_rollouts_TreeRollout_To_v1alpha1_TreeRollout(in *rollouts.TreeRollout, out *TreeRollout, s conversion.Scope) error {
+	*out = *(*TreeRollout)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_TreeRollout_To_v1alpha1_TreeRollout is an autogenerated conversion function.
+func Convert_rollouts_TreeRollout_To_v1alpha1_TreeRollout(in *rollouts.TreeRollout, out *TreeRollout, s conversion.Scope) error {
+	return autoConvert_rollouts_TreeRollout_To_v1alpha1_TreeRollout(in, out, s)
+}
+
+func autoConvert_v1alpha1_Undo_To_rollouts_Undo(in *Undo, out *rollouts.Undo, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
+	if err := Convert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	out.ToRevision = in.ToRevision
+	return nil
+}
+
+// Convert_v1alpha1_Undo_To_rollouts_Undo is an autogenerated conversion function.
+func Convert_v1alpha1_Undo_To_rollouts_Undo(in *Undo, out *rollouts.Undo, s conversion.Scope) error {
+	return autoConvert_v1alpha1_Undo_To_rollouts_Undo(in, out, s)
+}
+
+func autoConvert_rollouts_Undo_To_v1alpha1_Undo(in *rollouts.Undo, out *Undo, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
+		return err
+	}
+	if err := Convert_rollouts_VerbStatus_To_v1alpha1_VerbStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	out.ToRevision = in.ToRevision
+	return nil
+}
+
+// Convert_rollouts_Undo_To_v1alpha1_Undo is an autogenerated conversion function.
+func Convert_rollouts_Undo_To_v1alpha1_Undo(in *rollouts.Undo, out *Undo, s conversion.Scope) error {
+	return autoConvert_rollouts_Undo_To_v1alpha1_Undo(in, out, s)
+}
+
+func autoConvert_v1alpha1_VerbExpectation_To_rollouts_VerbExpectation(in *VerbExpectation, out *rollouts.VerbExpectation, s conversion.Scope) error {
+	*out = *(*rollouts.VerbExpectation)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_VerbExpectation_To_rollouts_VerbExpectation is an autogenerated conversion function.
+func Convert_v1alpha1_VerbExpectation_To_rollouts_VerbExpectation(in *VerbExpectation, out *rollouts.VerbExpectation, s conversion.Scope) error {
+	return autoConvert_v1alpha1_VerbExpectation_To_rollouts_VerbExpectation(in, out, s)
+}
+
+func autoConvert_rollouts_VerbExpectation_To_v1alpha1_VerbExpectation(in *rollouts.VerbExpectation, out *VerbExpectation, s conversion.Scope) error {
+	*out = *(*VerbExpectation)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_VerbExpectation_To_v1alpha1_VerbExpectation is an autogenerated conversion function.
+func Convert_rollouts_VerbExpectation_To_v1alpha1_VerbExpectation(in *rollouts.VerbExpectation, out *VerbExpectation, s conversion.Scope) error {
+	return autoConvert_rollouts_VerbExpectation_To_v1alpha1_VerbExpectation(in, out, s)
+}
+
+func autoConvert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(in *VerbRequest, out *rollouts.VerbRequest, s conversion.Scope) error {
+	*out = *(*rollouts.VerbRequest)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest is an autogenerated conversion function.
+func Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(in *VerbRequest, out *rollouts.VerbRequest, s conversion.Scope) error {
+	return autoConvert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(in, out, s)
+}
+
+func autoConvert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(in *rollouts.VerbRequest, out *VerbRequest, s conversion.Scope) error {
+	*out = *(*VerbRequest)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest is an autogenerated conversion function.
+func Convert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(in *rollouts.VerbRequest, out *VerbRequest, s conversion.Scope) error {
+	return autoConvert_rollouts_VerbRequest_To_v1alpha1_VerbRequest(in, out, s)
 }
 
 func autoConvert_v1alpha1_VerbStatus_To_rollouts_VerbStatus(in *VerbStatus, out *rollouts.VerbStatus, s conversion.Scope) error {

@@ -14,6 +14,11 @@ func (in Abort) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Blocker) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.Blocker"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in CanaryStatus) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.CanaryStatus"
 }
@@ -34,13 +39,38 @@ func (in CanaryWeights) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Pause) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.Pause"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PauseApproval) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.PauseApproval"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in PauseCondition) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.PauseCondition"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PlannedStep) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.PlannedStep"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Promotion) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.Promotion"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Restart) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.Restart"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Resume) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.Resume"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -54,8 +84,28 @@ func (in Rollout) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutAction) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutAction"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutApproval) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutApproval"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in RolloutCondition) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.RolloutCondition"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutExplanation) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutExplanation"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutExplanationStatus) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutExplanationStatus"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -66,6 +116,21 @@ func (in RolloutList) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in RolloutPause) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.RolloutPause"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutPlan) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutPlan"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutPlanSpec) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutPlanSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutPlanStatus) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutPlanStatus"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -81,6 +146,51 @@ func (in RolloutStatus) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in RolloutStrategy) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.RolloutStrategy"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutTree) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutTree"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutTreeList) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RolloutTreeList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TreePod) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.TreePod"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TreeReplicaSet) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.TreeReplicaSet"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TreeRevision) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.TreeRevision"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TreeRollout) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.TreeRollout"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Undo) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.Undo"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in VerbExpectation) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.VerbExpectation"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in VerbRequest) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.VerbRequest"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

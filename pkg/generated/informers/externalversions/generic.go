@@ -42,6 +42,8 @@ func (f *sharedInformerFactory) ForResource(resource schema.GroupVersionResource
 	// Group=sluice.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithResource("rollouts"):
 		return &genericInformer{resource: resource.GroupResource(), informer: f.Sluice().V1alpha1().Rollouts().Informer()}, nil
+	case v1alpha1.SchemeGroupVersion.WithResource("rollouttrees"):
+		return &genericInformer{resource: resource.GroupResource(), informer: f.Sluice().V1alpha1().RolloutTrees().Informer()}, nil
 
 	}
 

@@ -22,7 +22,7 @@ import (
 //
 // It is to be used where a Deployment would be: it creates one ReplicaSet for each revision of the
 // template and shifts pods between the stable revision and the new one, the canary. Its verbs are
-// subresources: create rollouts/promote, rollouts/abort and rollouts/retry.
+// subresources: promote, abort, retry, pause, resume, restart and undo act on it, plan and explain tell of it.
 type RolloutApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
@@ -86,10 +86,40 @@ func ExtractRolloutAbort(rollout *rolloutsv1alpha1.Rollout, fieldManager string)
 	return ExtractRolloutFrom(rollout, fieldManager, "abort")
 }
 
+// ExtractRolloutExplain extracts the applied configuration owned by fieldManager from
+// rollout for the explain subresource.
+func ExtractRolloutExplain(rollout *rolloutsv1alpha1.Rollout, fieldManager string) (*RolloutApplyConfiguration, error) {
+	return ExtractRolloutFrom(rollout, fieldManager, "explain")
+}
+
+// ExtractRolloutPause extracts the applied configuration owned by fieldManager from
+// rollout for the pause subresource.
+func ExtractRolloutPause(rollout *rolloutsv1alpha1.Rollout, fieldManager string) (*RolloutApplyConfiguration, error) {
+	return ExtractRolloutFrom(rollout, fieldManager, "pause")
+}
+
+// ExtractRolloutPlan extracts the applied configuration owned by fieldManager from
+// rollout for the plan subresource.
+func ExtractRolloutPlan(rollout *rolloutsv1alpha1.Rollout, fieldManager string) (*RolloutApplyConfiguration, error) {
+	return ExtractRolloutFrom(rollout, fieldManager, "plan")
+}
+
 // ExtractRolloutPromote extracts the applied configuration owned by fieldManager from
 // rollout for the promote subresource.
 func ExtractRolloutPromote(rollout *rolloutsv1alpha1.Rollout, fieldManager string) (*RolloutApplyConfiguration, error) {
 	return ExtractRolloutFrom(rollout, fieldManager, "promote")
+}
+
+// ExtractRolloutRestart extracts the applied configuration owned by fieldManager from
+// rollout for the restart subresource.
+func ExtractRolloutRestart(rollout *rolloutsv1alpha1.Rollout, fieldManager string) (*RolloutApplyConfiguration, error) {
+	return ExtractRolloutFrom(rollout, fieldManager, "restart")
+}
+
+// ExtractRolloutResume extracts the applied configuration owned by fieldManager from
+// rollout for the resume subresource.
+func ExtractRolloutResume(rollout *rolloutsv1alpha1.Rollout, fieldManager string) (*RolloutApplyConfiguration, error) {
+	return ExtractRolloutFrom(rollout, fieldManager, "resume")
 }
 
 // ExtractRolloutRetry extracts the applied configuration owned by fieldManager from
@@ -108,6 +138,12 @@ func ExtractRolloutScale(rollout *rolloutsv1alpha1.Rollout, fieldManager string)
 // rollout for the status subresource.
 func ExtractRolloutStatus(rollout *rolloutsv1alpha1.Rollout, fieldManager string) (*RolloutApplyConfiguration, error) {
 	return ExtractRolloutFrom(rollout, fieldManager, "status")
+}
+
+// ExtractRolloutUndo extracts the applied configuration owned by fieldManager from
+// rollout for the undo subresource.
+func ExtractRolloutUndo(rollout *rolloutsv1alpha1.Rollout, fieldManager string) (*RolloutApplyConfiguration, error) {
+	return ExtractRolloutFrom(rollout, fieldManager, "undo")
 }
 
 func (b RolloutApplyConfiguration) IsApplyConfiguration() {}

@@ -18,6 +18,9 @@ type RolloutPauseApplyConfiguration struct {
 	// "1h30m". 0 passes at once; negative values are refused. If unset, the pause has no end of its
 	// own: it ends with a promote. A pause never ends early.
 	Duration *intstr.IntOrString `json:"duration,omitempty"`
+	// approval asks for people: the pause ends when enough of them have promoted. It excludes a
+	// duration. To remove or weaken it needs the verb override on rollouts, as does to skip it.
+	Approval *PauseApprovalApplyConfiguration `json:"approval,omitempty"`
 }
 
 // RolloutPauseApplyConfiguration constructs a declarative configuration of the RolloutPause type for use with
@@ -31,5 +34,13 @@ func RolloutPause() *RolloutPauseApplyConfiguration {
 // If called multiple times, the Duration field is set to the value of the last call.
 func (b *RolloutPauseApplyConfiguration) WithDuration(value intstr.IntOrString) *RolloutPauseApplyConfiguration {
 	b.Duration = &value
+	return b
+}
+
+// WithApproval sets the Approval field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Approval field is set to the value of the last call.
+func (b *RolloutPauseApplyConfiguration) WithApproval(value *PauseApprovalApplyConfiguration) *RolloutPauseApplyConfiguration {
+	b.Approval = value
 	return b
 }

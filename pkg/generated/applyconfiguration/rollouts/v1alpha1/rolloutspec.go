@@ -7,6 +7,7 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -47,6 +48,10 @@ type RolloutSpecApplyConfiguration struct {
 	// progressDeadlineAbort aborts an update in flight when its progress deadline is exceeded. It
 	// never aborts a first deployment, which has nothing to go back to. Default false.
 	ProgressDeadlineAbort *bool `json:"progressDeadlineAbort,omitempty"`
+	// restartAt asks for every pod that was created before this time to be replaced, a few at a time, by
+	// eviction, so that PodDisruptionBudgets are honoured. A time in the future is waited for. The verb
+	// restart sets it. status.restartedAt equals it when all are replaced.
+	RestartAt *metav1.Time `json:"restartAt,omitempty"`
 }
 
 // RolloutSpecApplyConfiguration constructs a declarative configuration of the RolloutSpec type for use with
@@ -124,5 +129,13 @@ func (b *RolloutSpecApplyConfiguration) WithProgressDeadlineSeconds(value int32)
 // If called multiple times, the ProgressDeadlineAbort field is set to the value of the last call.
 func (b *RolloutSpecApplyConfiguration) WithProgressDeadlineAbort(value bool) *RolloutSpecApplyConfiguration {
 	b.ProgressDeadlineAbort = &value
+	return b
+}
+
+// WithRestartAt sets the RestartAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RestartAt field is set to the value of the last call.
+func (b *RolloutSpecApplyConfiguration) WithRestartAt(value metav1.Time) *RolloutSpecApplyConfiguration {
+	b.RestartAt = &value
 	return b
 }

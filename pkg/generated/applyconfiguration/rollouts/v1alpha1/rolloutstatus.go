@@ -69,6 +69,17 @@ type RolloutStatusApplyConfiguration struct {
 	// conditions are the latest observations, by type: Available, Progressing, Paused, Completed,
 	// Healthy, and for generic waiters Ready, Reconciling and Stalled.
 	Conditions []RolloutConditionApplyConfiguration `json:"conditions,omitempty"`
+	// restartedAt is the spec.restartAt whose pods have all been replaced.
+	RestartedAt *v1.Time `json:"restartedAt,omitempty"`
+	// actions are the newest 20 calls of verbs that did something, oldest first, as the server attests
+	// them. Nobody else can write them.
+	Actions []RolloutActionApplyConfiguration `json:"actions,omitempty"`
+	// approvals are the approvals that count, or would if they had not expired, at the current step.
+	// The server stamps them; nobody else can write them.
+	Approvals []RolloutApprovalApplyConfiguration `json:"approvals,omitempty"`
+	// templateAuthors are the users that have changed spec.template since a revision last became stable.
+	// The server stamps them; nobody else can write them.
+	TemplateAuthors []string `json:"templateAuthors,omitempty"`
 }
 
 // RolloutStatusApplyConfiguration constructs a declarative configuration of the RolloutStatus type for use with
@@ -259,6 +270,50 @@ func (b *RolloutStatusApplyConfiguration) WithConditions(values ...*RolloutCondi
 			panic("nil value passed to WithConditions")
 		}
 		b.Conditions = append(b.Conditions, *values[i])
+	}
+	return b
+}
+
+// WithRestartedAt sets the RestartedAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RestartedAt field is set to the value of the last call.
+func (b *RolloutStatusApplyConfiguration) WithRestartedAt(value v1.Time) *RolloutStatusApplyConfiguration {
+	b.RestartedAt = &value
+	return b
+}
+
+// WithActions adds the given value to the Actions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Actions field.
+func (b *RolloutStatusApplyConfiguration) WithActions(values ...*RolloutActionApplyConfiguration) *RolloutStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithActions")
+		}
+		b.Actions = append(b.Actions, *values[i])
+	}
+	return b
+}
+
+// WithApprovals adds the given value to the Approvals field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Approvals field.
+func (b *RolloutStatusApplyConfiguration) WithApprovals(values ...*RolloutApprovalApplyConfiguration) *RolloutStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithApprovals")
+		}
+		b.Approvals = append(b.Approvals, *values[i])
+	}
+	return b
+}
+
+// WithTemplateAuthors adds the given value to the TemplateAuthors field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the TemplateAuthors field.
+func (b *RolloutStatusApplyConfiguration) WithTemplateAuthors(values ...string) *RolloutStatusApplyConfiguration {
+	for i := range values {
+		b.TemplateAuthors = append(b.TemplateAuthors, values[i])
 	}
 	return b
 }

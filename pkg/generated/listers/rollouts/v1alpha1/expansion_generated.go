@@ -12,3 +12,11 @@ type RolloutListerExpansion interface{}
 // RolloutNamespaceListerExpansion allows custom methods to be added to
 // RolloutNamespaceLister.
 type RolloutNamespaceListerExpansion interface{}
+
+// RolloutTreeListerExpansion allows custom methods to be added to
+// RolloutTreeLister.
+type RolloutTreeListerExpansion interface{}
+
+// RolloutTreeNamespaceListerExpansion allows custom methods to be added to
+// RolloutTreeNamespaceLister.
+type RolloutTreeNamespaceListerExpansion interface{}

@@ -13,6 +13,8 @@ import (
 type Interface interface {
 	// Rollouts returns a RolloutInformer.
 	Rollouts() TypedRolloutInformer
+	// RolloutTrees returns a RolloutTreeInformer.
+	RolloutTrees() TypedRolloutTreeInformer
 }
 
 type version struct {
@@ -29,4 +31,9 @@ func New(f internalinterfaces.SharedInformerFactory, namespace string, tweakList
 // Rollouts returns a TypedRolloutInformer.
 func (v *version) Rollouts() TypedRolloutInformer {
 	return &rolloutInformer{factory: v.factory, namespace: v.namespace, tweakListOptions: v.tweakListOptions}
+}
+
+// RolloutTrees returns a TypedRolloutTreeInformer.
+func (v *version) RolloutTrees() TypedRolloutTreeInformer {
+	return &rolloutTreeInformer{factory: v.factory, namespace: v.namespace, tweakListOptions: v.tweakListOptions}
 }

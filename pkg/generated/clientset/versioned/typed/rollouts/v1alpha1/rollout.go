@@ -44,6 +44,13 @@ type RolloutInterface interface {
 	Promote(ctx context.Context, rolloutName string, promotion *rolloutsv1alpha1.Promotion, opts v1.CreateOptions) (*rolloutsv1alpha1.Promotion, error)
 	Abort(ctx context.Context, rolloutName string, abort *rolloutsv1alpha1.Abort, opts v1.CreateOptions) (*rolloutsv1alpha1.Abort, error)
 	Retry(ctx context.Context, rolloutName string, retry *rolloutsv1alpha1.Retry, opts v1.CreateOptions) (*rolloutsv1alpha1.Retry, error)
+	Pause(ctx context.Context, rolloutName string, pause *rolloutsv1alpha1.Pause, opts v1.CreateOptions) (*rolloutsv1alpha1.Pause, error)
+	Resume(ctx context.Context, rolloutName string, resume *rolloutsv1alpha1.Resume, opts v1.CreateOptions) (*rolloutsv1alpha1.Resume, error)
+	Restart(ctx context.Context, rolloutName string, restart *rolloutsv1alpha1.Restart, opts v1.CreateOptions) (*rolloutsv1alpha1.Restart, error)
+	Undo(ctx context.Context, rolloutName string, undo *rolloutsv1alpha1.Undo, opts v1.CreateOptions) (*rolloutsv1alpha1.Undo, error)
+	Plan(ctx context.Context, rolloutName string, rolloutPlan *rolloutsv1alpha1.RolloutPlan, opts v1.CreateOptions) (*rolloutsv1alpha1.RolloutPlan, error)
+	GetPlan(ctx context.Context, rolloutName string, options v1.GetOptions) (*rolloutsv1alpha1.RolloutPlan, error)
+	Explain(ctx context.Context, rolloutName string, options v1.GetOptions) (*rolloutsv1alpha1.RolloutExplanation, error)
 
 	RolloutExpansion
 }
@@ -142,6 +149,116 @@ func (c *rollouts) Retry(ctx context.Context, rolloutName string, retry *rollout
 		SubResource("retry").
 		VersionedParams(&opts, scheme.ParameterCodec).
 		Body(retry).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// Pause takes the representation of a pause and creates it.  Returns the server's representation of the pause, and an error, if there is any.
+func (c *rollouts) Pause(ctx context.Context, rolloutName string, pause *rolloutsv1alpha1.Pause, opts v1.CreateOptions) (result *rolloutsv1alpha1.Pause, err error) {
+	result = &rolloutsv1alpha1.Pause{}
+	err = c.GetClient().Post().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("rollouts").
+		Name(rolloutName).
+		SubResource("pause").
+		VersionedParams(&opts, scheme.ParameterCodec).
+		Body(pause).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// Resume takes the representation of a resume and creates it.  Returns the server's representation of the resume, and an error, if there is any.
+func (c *rollouts) Resume(ctx context.Context, rolloutName string, resume *rolloutsv1alpha1.Resume, opts v1.CreateOptions) (result *rolloutsv1alpha1.Resume, err error) {
+	result = &rolloutsv1alpha1.Resume{}
+	err = c.GetClient().Post().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("rollouts").
+		Name(rolloutName).
+		SubResource("resume").
+		VersionedParams(&opts, scheme.ParameterCodec).
+		Body(resume).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// Restart takes the representation of a restart and creates it.  Returns the server's representation of the restart, and an error, if there is any.
+func (c *rollouts) Restart(ctx context.Context, rolloutName string, restart *rolloutsv1alpha1.Restart, opts v1.CreateOptions) (result *rolloutsv1alpha1.Restart, err error) {
+	result = &rolloutsv1alpha1.Restart{}
+	err = c.GetClient().Post().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("rollouts").
+		Name(rolloutName).
+		SubResource("restart").
+		VersionedParams(&opts, scheme.ParameterCodec).
+		Body(restart).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// Undo takes the representation of a undo and creates it.  Returns the server's representation of the undo, and an error, if there is any.
+func (c *rollouts) Undo(ctx context.Context, rolloutName string, undo *rolloutsv1alpha1.Undo, opts v1.CreateOptions) (result *rolloutsv1alpha1.Undo, err error) {
+	result = &rolloutsv1alpha1.Undo{}
+	err = c.GetClient().Post().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("rollouts").
+		Name(rolloutName).
+		SubResource("undo").
+		VersionedParams(&opts, scheme.ParameterCodec).
+		Body(undo).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// Plan takes the representation of a rolloutPlan and creates it.  Returns the server's representation of the rolloutPlan, and an error, if there is any.
+func (c *rollouts) Plan(ctx context.Context, rolloutName string, rolloutPlan *rolloutsv1alpha1.RolloutPlan, opts v1.CreateOptions) (result *rolloutsv1alpha1.RolloutPlan, err error) {
+	result = &rolloutsv1alpha1.RolloutPlan{}
+	err = c.GetClient().Post().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("rollouts").
+		Name(rolloutName).
+		SubResource("plan").
+		VersionedParams(&opts, scheme.ParameterCodec).
+		Body(rolloutPlan).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// GetPlan takes name of the rollout, and returns the corresponding rolloutsv1alpha1.RolloutPlan object, and an error if there is any.
+func (c *rollouts) GetPlan(ctx context.Context, rolloutName string, options v1.GetOptions) (result *rolloutsv1alpha1.RolloutPlan, err error) {
+	result = &rolloutsv1alpha1.RolloutPlan{}
+	err = c.GetClient().Get().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("rollouts").
+		Name(rolloutName).
+		SubResource("plan").
+		VersionedParams(&options, scheme.ParameterCodec).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// Explain takes name of the rollout, and returns the corresponding rolloutsv1alpha1.RolloutExplanation object, and an error if there is any.
+func (c *rollouts) Explain(ctx context.Context, rolloutName string, options v1.GetOptions) (result *rolloutsv1alpha1.RolloutExplanation, err error) {
+	result = &rolloutsv1alpha1.RolloutExplanation{}
+	err = c.GetClient().Get().
+		UseProtobufAsDefault().
+		Namespace(c.GetNamespace()).
+		Resource("rollouts").
+		Name(rolloutName).
+		SubResource("explain").
+		VersionedParams(&options, scheme.ParameterCodec).
 		Do(ctx).
 		Into(result)
 	return

@@ -16,6 +16,7 @@ import (
 type SluiceV1alpha1Interface interface {
 	RESTClient() rest.Interface
 	RolloutsGetter
+	RolloutTreesGetter
 }
 
 // SluiceV1alpha1Client is used to interact with features provided by the sluice.dev group.
@@ -25,6 +26,10 @@ type SluiceV1alpha1Client struct {
 
 func (c *SluiceV1alpha1Client) Rollouts(namespace string) RolloutInterface {
 	return newRollouts(c, namespace)
+}
+
+func (c *SluiceV1alpha1Client) RolloutTrees(namespace string) RolloutTreeInterface {
+	return newRolloutTrees(c, namespace)
 }
 
 // NewForConfig creates a new SluiceV1alpha1Client for the given config.

@@ -101,3 +101,87 @@ func (c *fakeRollouts) Retry(ctx context.Context, rolloutName string, retry *v1a
 	}
 	return obj.(*v1alpha1.Retry), err
 }
+
+// Pause takes the representation of a pause and creates it.  Returns the server's representation of the pause, and an error, if there is any.
+func (c *fakeRollouts) Pause(ctx context.Context, rolloutName string, pause *v1alpha1.Pause, opts v1.CreateOptions) (result *v1alpha1.Pause, err error) {
+	emptyResult := &v1alpha1.Pause{}
+	obj, err := c.Fake.
+		Invokes(testing.NewCreateSubresourceActionWithOptions(c.Resource(), rolloutName, "pause", c.Namespace(), pause, opts), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1alpha1.Pause), err
+}
+
+// Resume takes the representation of a resume and creates it.  Returns the server's representation of the resume, and an error, if there is any.
+func (c *fakeRollouts) Resume(ctx context.Context, rolloutName string, resume *v1alpha1.Resume, opts v1.CreateOptions) (result *v1alpha1.Resume, err error) {
+	emptyResult := &v1alpha1.Resume{}
+	obj, err := c.Fake.
+		Invokes(testing.NewCreateSubresourceActionWithOptions(c.Resource(), rolloutName, "resume", c.Namespace(), resume, opts), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1alpha1.Resume), err
+}
+
+// Restart takes the representation of a restart and creates it.  Returns the server's representation of the restart, and an error, if there is any.
+func (c *fakeRollouts) Restart(ctx context.Context, rolloutName string, restart *v1alpha1.Restart, opts v1.CreateOptions) (result *v1alpha1.Restart, err error) {
+	emptyResult := &v1alpha1.Restart{}
+	obj, err := c.Fake.
+		Invokes(testing.NewCreateSubresourceActionWithOptions(c.Resource(), rolloutName, "restart", c.Namespace(), restart, opts), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1alpha1.Restart), err
+}
+
+// Undo takes the representation of a undo and creates it.  Returns the server's representation of the undo, and an error, if there is any.
+func (c *fakeRollouts) Undo(ctx context.Context, rolloutName string, undo *v1alpha1.Undo, opts v1.CreateOptions) (result *v1alpha1.Undo, err error) {
+	emptyResult := &v1alpha1.Undo{}
+	obj, err := c.Fake.
+		Invokes(testing.NewCreateSubresourceActionWithOptions(c.Resource(), rolloutName, "undo", c.Namespace(), undo, opts), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1alpha1.Undo), err
+}
+
+// Plan takes the representation of a rolloutPlan and creates it.  Returns the server's representation of the rolloutPlan, and an error, if there is any.
+func (c *fakeRollouts) Plan(ctx context.Context, rolloutName string, rolloutPlan *v1alpha1.RolloutPlan, opts v1.CreateOptions) (result *v1alpha1.RolloutPlan, err error) {
+	emptyResult := &v1alpha1.RolloutPlan{}
+	obj, err := c.Fake.
+		Invokes(testing.NewCreateSubresourceActionWithOptions(c.Resource(), rolloutName, "plan", c.Namespace(), rolloutPlan, opts), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1alpha1.RolloutPlan), err
+}
+
+// GetPlan takes name of the rollout, and returns the corresponding rolloutPlan object, and an error if there is any.
+func (c *fakeRollouts) GetPlan(ctx context.Context, rolloutName string, options v1.GetOptions) (result *v1alpha1.RolloutPlan, err error) {
+	emptyResult := &v1alpha1.RolloutPlan{}
+	obj, err := c.Fake.
+		Invokes(testing.NewGetSubresourceActionWithOptions(c.Resource(), c.Namespace(), "plan", rolloutName, options), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1alpha1.RolloutPlan), err
+}
+
+// Explain takes name of the rollout, and returns the corresponding rolloutExplanation object, and an error if there is any.
+func (c *fakeRollouts) Explain(ctx context.Context, rolloutName string, options v1.GetOptions) (result *v1alpha1.RolloutExplanation, err error) {
+	emptyResult := &v1alpha1.RolloutExplanation{}
+	obj, err := c.Fake.
+		Invokes(testing.NewGetSubresourceActionWithOptions(c.Resource(), c.Namespace(), "explain", rolloutName, options), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1alpha1.RolloutExplanation), err
+}

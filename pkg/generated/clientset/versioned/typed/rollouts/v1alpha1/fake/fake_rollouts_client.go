@@ -19,6 +19,10 @@ func (c *FakeSluiceV1alpha1) Rollouts(namespace string) v1alpha1.RolloutInterfac
 	return newFakeRollouts(c, namespace)
 }
 
+func (c *FakeSluiceV1alpha1) RolloutTrees(namespace string) v1alpha1.RolloutTreeInterface {
+	return newFakeRolloutTrees(c, namespace)
+}
+
 // RESTClient returns a RESTClient that is used to communicate
 // with API server by this client implementation.
 func (c *FakeSluiceV1alpha1) RESTClient() rest.Interface {
