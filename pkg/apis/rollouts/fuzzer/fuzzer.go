@@ -27,15 +27,31 @@ func Funcs(serializer.CodecFactory) []any {
 		},
 		func(condition *rollouts.RolloutCondition, c randfill.Continue) {
 			c.FillNoCustom(condition)
-			condition.LastUpdateTime = metav1.NewMicroTime(time.UnixMicro(c.Int63n(1 << 50)).UTC())
+			condition.LastUpdateTime = moment(c)
 		},
 		func(pause *rollouts.PauseCondition, c randfill.Continue) {
 			c.FillNoCustom(pause)
-			pause.StartTime = metav1.NewMicroTime(time.UnixMicro(c.Int63n(1 << 50)).UTC())
+			pause.StartTime = moment(c)
 		},
 		func(status *rollouts.RolloutStatus, c randfill.Continue) {
 			c.FillNoCustom(status)
-			status.AbortedAt = ptr.To(metav1.NewMicroTime(time.UnixMicro(c.Int63n(1 << 50)).UTC()))
+			status.AbortedAt = ptr.To(moment(c))
+		},
+		func(action *rollouts.RolloutAction, c randfill.Continue) {
+			c.FillNoCustom(action)
+			action.Time = moment(c)
+		},
+		func(approval *rollouts.RolloutApproval, c randfill.Continue) {
+			c.FillNoCustom(approval)
+			approval.Time = moment(c)
+		},
+		func(blocker *rollouts.Blocker, c randfill.Continue) {
+			c.FillNoCustom(blocker)
+			blocker.Since, blocker.Until = ptr.To(moment(c)), ptr.To(moment(c))
+		},
+		func(approval *rollouts.PauseApproval, c randfill.Continue) {
+			c.FillNoCustom(approval)
+			approval.Required, approval.NotAuthor = ptr.To(c.Int31()), ptr.To(c.Bool())
 		},
 		func(spec *rollouts.RolloutSpec, c randfill.Continue) {
 			c.FillNoCustom(spec)
@@ -49,4 +65,9 @@ func Funcs(serializer.CodecFactory) []any {
 			canary.MaxUnavailable = ptr.To(intstr.FromString("30%"))
 		},
 	}
+}
+
+// moment is a time as precise as one that is stored.
+func moment(c randfill.Continue) metav1.MicroTime {
+	return metav1.NewMicroTime(time.UnixMicro(c.Int63n(1 << 50)).UTC())
 }
