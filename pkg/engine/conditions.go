@@ -32,6 +32,12 @@ const (
 	reasonRetry    = "RolloutRetry"
 )
 
+// The reasons of the condition Restarting.
+const (
+	reasonEvicting        = "Evicting"
+	reasonEvictionRefused = "EvictionRefused"
+)
+
 // reasonNewerRevision is why a Rollout is held.
 const reasonNewerRevision = "NewerRevisionFound"
 

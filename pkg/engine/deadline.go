@@ -23,7 +23,8 @@ const defaultProgressDeadlineSeconds int32 = 600
 // for it an update in flight is then aborted, in this decision; a first deployment never is.
 func (d *decider) judgeDeadline() {
 	r := d.rollout
-	d.progressed = d.advanced || d.completed || countsProgressed(d.stored, &r.Status)
+	// A restart is not the update's fault: the clock stands still in it, and starts anew when it has ended.
+	d.progressed = d.advanced || d.completed || countsProgressed(d.stored, &r.Status) || d.restartEnded()
 	if d.exceedsDeadline() && d.waitedForUs() {
 		d.progressed = true
 	}
@@ -47,7 +48,7 @@ func countsProgressed(was, is *rollouts.RolloutStatus) bool {
 // it stays so until there is progress, or nothing left to wait for.
 func (d *decider) exceedsDeadline() bool {
 	was := findCondition(d.stored, rollouts.RolloutProgressing)
-	if phase, _ := movement(d.rollout); phase != rollouts.RolloutPhaseProgressing || d.rollout.Status.Abort || d.progressed || was == nil {
+	if phase, _ := movement(d.rollout); phase != rollouts.RolloutPhaseProgressing || d.rollout.Status.Abort || d.progressed || d.restart != nil || was == nil {
 		return false
 	}
 	switch was.Reason {
@@ -101,12 +102,11 @@ func (d *decider) progressing() (corev1.ConditionStatus, string, string) {
 	if d.current != nil {
 		name = d.current.Name
 	}
-	d.recordResumption(was.Reason)
-
 	phase, _ := movement(r)
 	switch {
 	case st.Abort:
-		if was.Reason != reasonAborted {
+		// The verb has told of itself.
+		if was.Reason != reasonAborted && was.Reason != reasonAborting {
 			d.event(true, eventAborted, "%s", abortMessage(st))
 		}
 		return corev1.ConditionFalse, reasonAborted, abortMessage(st)
@@ -129,23 +129,6 @@ func (d *decider) progressing() (corev1.ConditionStatus, string, string) {
 		return was.Status, was.Reason, was.Message
 	default:
 		return corev1.ConditionTrue, reasonUpdated, fmt.Sprintf("ReplicaSet %q is progressing.", name)
-	}
-}
-
-// recordResumption records what people asked for since the last decision: the verbs leave it as the
-// reason of the condition.
-func (d *decider) recordResumption(reason string) {
-	st := &d.rollout.Status
-	switch {
-	case st.Abort:
-	case reason == reasonResumed && st.PromoteFull:
-		d.event(false, eventResumed, "Promoted in full: all remaining steps of the update to revision %d are skipped", st.Revision)
-	case reason == reasonResumed && !stepsDone(d.rollout):
-		d.event(false, eventResumed, "Promoted to step %d/%d", stepIndex(d.rollout), len(steps(d.rollout)))
-	case reason == reasonResumed:
-		d.event(false, eventResumed, "Promoted past the last step")
-	case reason == reasonRetry:
-		d.event(false, eventRetry, "Retrying the update to revision %d", st.Revision)
 	}
 }
 

@@ -26,11 +26,13 @@ func Decide(s Snapshot) Decision {
 		d.adopt()
 	default:
 		d.findCurrent()
+		d.beginRestart()
 		d.count()
 		d.takeStep()
 		d.complete()
 		d.judgeDeadline()
 		d.movePods()
+		d.evict()
 		d.cleanUp()
 		d.describe()
 	}
@@ -40,6 +42,8 @@ func Decide(s Snapshot) Decision {
 // decider is one decision in the making.
 type decider struct {
 	now time.Time
+	// observed is what is decided on.
+	observed Snapshot
 	// stored is the status as it was stored; it is not modified.
 	stored *rollouts.RolloutStatus
 	// rollout has the status to be; its spec is shared with the snapshot.
@@ -55,6 +59,9 @@ type decider struct {
 	leaving []*appsv1.ReplicaSet
 	// orphans have no controller and are to be adopted.
 	orphans []*appsv1.ReplicaSet
+
+	// restart is what the restart in progress has still to do; nil if there is none.
+	restart *restart
 
 	advanced   bool // a step was taken
 	completed  bool // the current revision became stable
@@ -85,9 +92,7 @@ const (
 	eventAdopted          = "ReplicaSetAdopted"
 	eventScaled           = "ScalingReplicaSet"
 	eventPaused           = "RolloutPaused"
-	eventResumed          = "RolloutResumed"
 	eventAborted          = "RolloutAborted"
-	eventRetry            = "RolloutRetry"
 	eventCompleted        = "RolloutCompleted"
 	eventDeadlineExceeded = "ProgressDeadlineExceeded"
 	eventHeld             = "RolloutHeld"

@@ -70,6 +70,11 @@ func pause(duration string) rollouts.CanaryStep {
 	return rollouts.CanaryStep{Pause: p}
 }
 
+// approval is a pause that asks for the approval of so many, in any of the groups.
+func approval(required int32, groups ...string) rollouts.CanaryStep {
+	return rollouts.CanaryStep{Pause: &rollouts.RolloutPause{Approval: &rollouts.PauseApproval{Required: &required, Groups: groups, NotAuthor: ptr.To(true)}}}
+}
+
 func image(name string) func(*rollouts.RolloutSpec) {
 	return func(spec *rollouts.RolloutSpec) {
 		spec.Template = *spec.Template.DeepCopy()

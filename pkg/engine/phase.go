@@ -16,6 +16,7 @@ import (
 const (
 	messageNotObserved     = "waiting for rollout spec update to be observed"
 	messageManuallyPaused  = "manually paused"
+	messageRestarting      = "rollout is restarting"
 	messageNeedUpdate      = "more replicas need to be updated"
 	messageNotAvailable    = "updated replicas are still becoming available"
 	messageOldPods         = "old replicas are pending termination"
@@ -54,6 +55,8 @@ func movement(r *rollouts.Rollout) (rollouts.RolloutPhase, string) {
 		return rollouts.RolloutPhasePaused, messageManuallyPaused
 	case len(st.PauseConditions) > 0:
 		return rollouts.RolloutPhasePaused, string(st.PauseConditions[0].Reason)
+	case findCondition(st, rollouts.RolloutRestarting) != nil:
+		return progressing(messageRestarting)
 	case st.UpdatedReplicas < n:
 		return progressing(messageNeedUpdate)
 	case st.AvailableReplicas < st.UpdatedReplicas:

@@ -58,8 +58,9 @@ func Resolve(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*appsv
 	return Resolution{Hash: hash, Revision: highest + 1}
 }
 
-// Created is a new Rollout with its first status: its revision is named, nothing of it was observed.
-func Created(r *rollouts.Rollout, res Resolution) *rollouts.Rollout {
+// Created is a new Rollout with its first status: its revision is named, nothing of it was observed. author is
+// who creates it; empty if that is not known.
+func Created(r *rollouts.Rollout, res Resolution, author string) *rollouts.Rollout {
 	out := r.DeepCopy()
 	out.Status = rollouts.RolloutStatus{
 		Phase:           rollouts.RolloutPhaseProgressing,
@@ -70,6 +71,7 @@ func Created(r *rollouts.Rollout, res Resolution) *rollouts.Rollout {
 		Selector:        selectorString(r),
 	}
 	out.Status.CurrentStepIndex = firstStep(out)
+	addAuthor(&out.Status, author)
 	setStanding(&out.Status, out.CreationTimestamp.Time)
 	return out
 }
@@ -77,8 +79,10 @@ func Created(r *rollouts.Rollout, res Resolution) *rollouts.Rollout {
 // Edited is new with the status of old, brought up to date with a change of the spec. res says which
 // revision the new template is; nil if spec.template did not change. A new template starts at the first
 // step and clears an abort; changed steps start at the first one too, but leave an abort: what was aborted
-// goes on only by a retry or a new template.
-func Edited(old, new *rollouts.Rollout, res *Resolution) *rollouts.Rollout {
+// goes on only by a retry or a new template. Either voids what was approved. author is who changes it; a new
+// template makes them one of its authors, until a revision becomes stable: so nobody is forgotten by way
+// of a detour over the stable template.
+func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollouts.Rollout {
 	out := new.DeepCopy()
 	out.Status = *old.Status.DeepCopy()
 	st := &out.Status
@@ -89,9 +93,11 @@ func Edited(old, new *rollouts.Rollout, res *Resolution) *rollouts.Rollout {
 		// The resolution may be older than this write, which then still is the newest revision.
 		st.CurrentPodHash, st.Revision = res.Hash, max(res.Revision, st.Revision+1)
 		st.Abort, st.AbortedAt = false, nil
+		addAuthor(st, author)
 	}
 	if retemplated || restepped {
 		clearPauses(st)
+		voidApprovals(st)
 		st.PromoteFull = false
 		st.CurrentStepHash = stepHash(steps(out))
 		st.CurrentStepIndex = firstStep(out)
@@ -193,7 +199,7 @@ func newReplicaSet(r *rollouts.Rollout, size int32) *appsv1.ReplicaSet {
 	template.Labels = withLabel(template.Labels, hash)
 	selector := r.Spec.Selector.DeepCopy()
 	selector.MatchLabels = withLabel(selector.MatchLabels, hash)
-	return &appsv1.ReplicaSet{
+	rs := &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:      replicaSetName(r, hash),
 			Namespace: r.Namespace,
@@ -211,6 +217,10 @@ func newReplicaSet(r *rollouts.Rollout, size int32) *appsv1.ReplicaSet {
 			Template:        *template,
 		},
 	}
+	if author := newestAuthor(&r.Status); author != "" {
+		rs.Annotations[rollouts.AuthorAnnotation] = author
+	}
+	return rs
 }
 
 // ownerReference makes r the controller of an object.

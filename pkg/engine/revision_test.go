@@ -86,7 +86,7 @@ func TestResolve(t *testing.T) {
 func TestResolveAgainBeforeTheReplicaSetExists(t *testing.T) {
 	r := rollout(1)
 	first := engine.Resolve(r, &r.Spec.Template, nil)
-	created := engine.Created(r, first)
+	created := engine.Created(r, first, "author")
 	if again := engine.Resolve(created, &r.Spec.Template, nil); again != first {
 		t.Errorf("got %+v, then %+v", first, again)
 	}
@@ -100,7 +100,7 @@ func TestHashCollision(t *testing.T) {
 	if got := engine.Resolve(r, &r.Spec.Template, []*appsv1.ReplicaSet{taken}).Hash; got == hash {
 		t.Error("the hash of another template was given again")
 	}
-	created := engine.Created(r, engine.Resolution{Hash: hash, Revision: 1})
+	created := engine.Created(r, engine.Resolution{Hash: hash, Revision: 1}, "author")
 	once := engine.Collide(created)
 	twice := engine.Collide(once)
 	if once.Status.CurrentPodHash == hash || twice.Status.CurrentPodHash == once.Status.CurrentPodHash || twice.Status.CurrentPodHash == hash {
@@ -159,7 +159,7 @@ func TestEditedKeepsRevisionsRising(t *testing.T) {
 	w := deployed(t, rollout(1))
 	stale := engine.Resolve(w.Rollout, &corev1.PodTemplateSpec{}, w.ReplicaSets())
 	w.edit("v2", image("v2"))
-	if got := engine.Edited(w.Rollout, w.Rollout, &stale).Status.Revision; got != 3 {
+	if got := engine.Edited(w.Rollout, w.Rollout, &stale, "author").Status.Revision; got != 3 {
 		t.Errorf("revision %d, want 3", got)
 	}
 }

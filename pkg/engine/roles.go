@@ -20,7 +20,7 @@ import (
 func newDecider(s Snapshot) *decider {
 	r := *s.Rollout
 	r.Status = *s.Rollout.Status.DeepCopy()
-	d := &decider{now: s.Now, stored: &s.Rollout.Status, rollout: &r}
+	d := &decider{now: s.Now, stored: &s.Rollout.Status, rollout: &r, observed: s}
 	d.sort(s.ReplicaSets)
 	return d
 }
@@ -128,6 +128,7 @@ func (d *decider) findCurrent() {
 			r.Status.CurrentStepIndex = firstStep(r)
 			r.Status.Abort, r.Status.AbortedAt = false, nil
 			clearPauses(&r.Status)
+			voidApprovals(&r.Status)
 		}
 		d.decisive = true
 		d.assignRoles()
@@ -156,6 +157,8 @@ func (d *decider) complete() {
 	st.StableRS = st.CurrentPodHash
 	st.PromoteFull = false
 	st.CurrentStepIndex = lastStep(r)
+	st.TemplateAuthors = nil
+	voidApprovals(st)
 	d.completed = true
 	d.assignRoles()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 )
@@ -16,19 +17,13 @@ import (
 // Sources: reference sections 2.5.1 (no distinct stable ReplicaSet), 1.1 (B7, with Correction 8: an abort
 // moves pods while paused too), 1.19 (O3: stable, then new, then others), 7.4 and 7.9.
 
-// Annotations that tell what became of a revision. They are written only along with a change of size.
-const (
-	// OutcomeAnnotation is Aborted or Completed; empty while neither holds.
-	OutcomeAnnotation = "sluice.dev/outcome"
-	// OutcomeTimeAnnotation is when, in RFC 3339; empty if it is not known any more.
-	OutcomeTimeAnnotation = "sluice.dev/outcome-time"
-
-	outcomeAborted   = "Aborted"
-	outcomeCompleted = "Completed"
-)
-
 // target is where the pods should settle now.
 func (d *decider) target() split {
+	return d.withSpare(d.settled())
+}
+
+// settled is where the pods settle with no restart in progress.
+func (d *decider) settled() split {
 	r, n := d.rollout, replicas(d.rollout)
 	if updateInFlight(r) && d.stable != nil {
 		if r.Spec.Paused && poolOf(d.current).size == 0 {
@@ -147,6 +142,7 @@ func (d *decider) change(rs *appsv1.ReplicaSet, size int32, done bool) {
 	was := poolOf(rs).size
 	notes := map[string]string{}
 	if rs == d.current && revisionOf(rs) < d.rollout.Status.Revision {
+		d.noteAuthor(rs, notes)
 		notes[rollouts.RevisionAnnotation] = strconv.FormatInt(d.rollout.Status.Revision, 10)
 		if hashOf(rs) == d.rollout.Status.StableRS && revisionOf(rs) > 0 { // 0: somebody took it off.
 			d.event(false, eventCompleted, "Rollout went back to revision %d (%s): Fast rollback", d.rollout.Status.Revision, hashOf(rs))
@@ -171,22 +167,30 @@ func (d *decider) change(rs *appsv1.ReplicaSet, size int32, done bool) {
 	})
 }
 
-// noteOutcome adds what became of the revision of a ReplicaSet that is scaled anyway.
+// noteOutcome adds what became of the revision of a ReplicaSet that is scaled anyway: a stable revision is,
+// before another takes its place.
 func (d *decider) noteOutcome(rs *appsv1.ReplicaSet, up bool, notes map[string]string) {
 	st := &d.rollout.Status
-	was := rs.Annotations[OutcomeAnnotation]
-	set := func(outcome, at string) {
-		if was != outcome {
-			notes[OutcomeAnnotation], notes[OutcomeTimeAnnotation] = outcome, at
+	was := rs.Annotations[rollouts.OutcomeAnnotation]
+	set := func(outcome, at string, a *rollouts.RolloutAction) {
+		if was == outcome {
+			return
+		}
+		notes[rollouts.OutcomeAnnotation], notes[rollouts.OutcomeTimeAnnotation] = outcome, at
+		by := ptr.Deref(a, rollouts.RolloutAction{})
+		for name, value := range map[string]string{rollouts.OutcomeUserAnnotation: by.User, rollouts.OutcomeReasonAnnotation: by.Reason} {
+			if rs.Annotations[name] != value {
+				notes[name] = value
+			}
 		}
 	}
 	switch {
 	case hashOf(rs) == st.StableRS:
-		set(outcomeCompleted, d.completedAt())
+		set(rollouts.OutcomePromoted, d.completedAt(), newestActionOn(st, "promote", revisionOf(rs)))
 	case st.Abort && st.AbortedAt != nil:
-		set(outcomeAborted, st.AbortedAt.UTC().Format(time.RFC3339Nano))
-	case up && was == outcomeAborted:
-		set("", "")
+		set(rollouts.OutcomeAborted, st.AbortedAt.UTC().Format(time.RFC3339Nano), newestActionOn(st, "abort", st.Revision))
+	case up && was == rollouts.OutcomeAborted:
+		set("", "", nil)
 	}
 }
 

@@ -113,17 +113,17 @@ func TestOldVersionAgainTakesAllSteps(t *testing.T) {
 func TestOutcome(t *testing.T) {
 	w := deployed(t, rollout(4, weight(50), pause("")))
 	w.update("v2")
-	w.outcomes("Completed -")
+	w.outcomes("promoted -")
 	w.must(w.Abort())
 	w.settle()
-	w.outcomes("Completed Aborted")
+	w.outcomes("promoted aborted")
 	w.must(w.Retry())
 	w.settle()
-	w.outcomes("Completed -")
+	w.outcomes("promoted -")
 	w.must(w.Promote(false))
 	w.settle()
 	w.update("v3")
-	w.outcomes("Completed Completed -")
+	w.outcomes("promoted promoted -")
 }
 
 // outcomes checks the outcome of each revision, oldest ReplicaSet first.
@@ -134,7 +134,7 @@ func (w *world) outcomes(want string) {
 		if i > 0 {
 			got += " "
 		}
-		if outcome := rs.Annotations[engine.OutcomeAnnotation]; outcome != "" {
+		if outcome := rs.Annotations[rollouts.OutcomeAnnotation]; outcome != "" {
 			got += outcome
 		} else {
 			got += "-"

@@ -139,7 +139,7 @@ func TestRolloutAbortRetryPromote(t *testing.T) {
 	w.settle()
 	w.is(rollouts.RolloutPhaseHealthy, "")
 	w.pods("0 1")
-	w.events("NewReplicaSetCreated RolloutCompleted NewReplicaSetCreated RolloutPaused RolloutAborted RolloutRetry RolloutPaused RolloutCompleted")
+	w.events("NewReplicaSetCreated RolloutCompleted NewReplicaSetCreated RolloutPaused RolloutPaused RolloutCompleted")
 }
 
 func TestCanaryPromoteFull(t *testing.T) {

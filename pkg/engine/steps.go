@@ -103,6 +103,9 @@ func stepHash(list []rollouts.CanaryStep) string {
 		switch {
 		case s.SetWeight != nil:
 			fmt.Fprintf(h, "setWeight=%d;", *s.SetWeight)
+		case approvalOf(s) != nil:
+			a := s.Pause.Approval
+			fmt.Fprintf(h, "approval=%d,%q,%t,%v;", required(a), a.Groups, excludesAuthors(a), a.ExpireAfter)
 		case s.Pause != nil && s.Pause.Duration != nil:
 			fmt.Fprintf(h, "pause=%s;", s.Pause.Duration.String())
 		case s.Pause != nil:
@@ -128,6 +131,7 @@ func (d *decider) takeStep() {
 	if d.stepDone(steps(r)[stepIndex(r)]) {
 		r.Status.CurrentStepIndex = ptr.To(stepIndex(r) + 1)
 		clearPauses(&r.Status)
+		voidApprovals(&r.Status)
 		d.advanced = true
 	}
 	if !stepsDone(r) {

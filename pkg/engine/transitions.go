@@ -16,7 +16,7 @@ import (
 // Sources: the API design ("Verbs are subresources", "Cells that are easy to forget"), reference sections
 // 4.6 (abort, retry, full promotion) and 7.3 (why a promote must never skip a step, nor do nothing).
 
-// The machine-readable reasons of a Refusal.
+// The machine-readable reasons of a Refusal or a Forbidden.
 const (
 	// ReasonNothingInFlight: there is no update to promote or to abort, or no step of it is left.
 	ReasonNothingInFlight = "NothingInFlight"
@@ -34,62 +34,55 @@ const (
 	ReasonAlreadyAborted = "AlreadyAborted"
 	// ReasonAlreadyPromotingFull: the update skips all its remaining steps already.
 	ReasonAlreadyPromotingFull = "AlreadyPromotingFull"
+	// ReasonHeld: the ReplicaSets carry a higher revision than the Rollout, so nothing is done.
+	ReasonHeld = "Held"
+	// ReasonAlreadyPaused: spec.paused is set already.
+	ReasonAlreadyPaused = "AlreadyPaused"
+	// ReasonNotPaused: spec.paused is not set.
+	ReasonNotPaused = "NotPaused"
+	// ReasonAlreadyRestarting: the same restart, or a later one, was asked for already.
+	ReasonAlreadyRestarting = "AlreadyRestarting"
+	// ReasonNoSuchRevision: no ReplicaSet is left of the revision to go back to.
+	ReasonNoSuchRevision = "NoSuchRevision"
+	// ReasonAlreadyThere: the revision to go back to is the current one.
+	ReasonAlreadyThere = "AlreadyThere"
+	// ReasonNothingToOverride: override was set, and no approval is asked for.
+	ReasonNothingToOverride = "NothingToOverride"
+	// ReasonAlreadyApproved: this user has approved the step before.
+	ReasonAlreadyApproved = "AlreadyApproved"
+	// ReasonRequestIDReused: the requestID was used for another call.
+	ReasonRequestIDReused = "RequestIDReused"
+
+	// ReasonNotInGroups: the user is in none of the groups that may approve.
+	ReasonNotInGroups = "NotInGroups"
+	// ReasonAuthorMayNotApprove: the user has changed the template, and authors do not count.
+	ReasonAuthorMayNotApprove = "AuthorMayNotApprove"
+	// ReasonAuthorUnknown: authors do not count, and who they are is not known.
+	ReasonAuthorUnknown = "AuthorUnknown"
+	// ReasonOverrideNeeded: an approval would be skipped.
+	ReasonOverrideNeeded = "OverrideNeeded"
 )
 
 // observeDelay is when a request refused as NotObserved may succeed.
 const observeDelay = time.Second
 
-// Promote ends the current step of an update, and with full all that remain. The error is a *Refusal; r is
-// not modified.
-func Promote(r *rollouts.Rollout, full bool, now time.Time) (*rollouts.Rollout, error) {
-	if err := mayPromote(r, full); err != nil {
-		return nil, err
-	}
-	out := r.DeepCopy()
-	st := &out.Status
-	clearPauses(st)
-	if full {
-		st.PromoteFull = true
-		st.Abort, st.AbortedAt = false, nil
-		st.CurrentStepIndex = lastStep(out)
-	} else {
-		st.CurrentStepIndex = ptr.To(stepIndex(out) + 1)
-	}
-	setCondition(st, rollouts.RolloutProgressing, corev1.ConditionUnknown, reasonResumed, "Rollout is resumed", now)
-	restate(out, now)
-	return out, nil
+// Transition is what a verb does to a Rollout.
+type Transition struct {
+	// Rollout is what it becomes.
+	Rollout *rollouts.Rollout
+	// Outcome says what the verb did.
+	Outcome rollouts.ActionOutcome
+	// Message says it in a sentence.
+	Message string
 }
 
-// mayPromote refuses a promote that is impossible now.
-func mayPromote(r *rollouts.Rollout, full bool) error {
-	st := &r.Status
-	switch {
-	case !observed(r):
-		return notObserved()
-	case r.Spec.Paused:
-		return refuse(ReasonManuallyPaused, "spec.paused is set; unset it first")
-	case st.StableRS == "":
-		return refuse(ReasonNothingInFlight, "a first deployment takes no steps, revision %d goes to 100 %% by itself", st.Revision)
-	case !updateInFlight(r):
-		return refuse(ReasonNothingInFlight, "no update is in flight, revision %d is the stable one", st.Revision)
-	case st.PromoteFull:
-		return refuse(ReasonAlreadyPromotingFull, "the update to revision %d skips all its remaining steps already", st.Revision)
-	case full:
-		return nil
-	case st.Abort:
-		return refuse(ReasonAborted, "the update to revision %d was aborted; retry it, or promote it in full", st.Revision)
-	case len(steps(r)) == 0:
-		return refuse(ReasonNothingInFlight, "the strategy has no steps, the update to revision %d goes on by itself", st.Revision)
-	case stepsDone(r):
-		return refuse(ReasonNothingInFlight, "all %d steps are done, the pods of revision %d are still being moved", len(steps(r)), st.Revision)
-	default:
-		return nil
-	}
+func done(r *rollouts.Rollout, format string, args ...any) *Transition {
+	return &Transition{Rollout: r, Outcome: rollouts.ActionDone, Message: fmt.Sprintf(format, args...)}
 }
 
 // Abort takes an update back to the stable revision. It acts on what was not observed yet, and while
 // paused by hand. The error is a *Refusal; r is not modified.
-func Abort(r *rollouts.Rollout, now time.Time) (*rollouts.Rollout, error) {
+func Abort(r *rollouts.Rollout, now time.Time) (*Transition, error) {
 	st := &r.Status
 	switch {
 	case st.StableRS == "":
@@ -102,7 +95,7 @@ func Abort(r *rollouts.Rollout, now time.Time) (*rollouts.Rollout, error) {
 	out := r.DeepCopy()
 	abortUpdate(out, now, abortedUpdateTo(st))
 	restate(out, now)
-	return out, nil
+	return done(out, "aborted the update to revision %d", st.Revision), nil
 }
 
 // abortUpdate turns an update in flight back. The condition says that it is still to be acted on.
@@ -113,25 +106,29 @@ func abortUpdate(r *rollouts.Rollout, now time.Time, message string) {
 	st.PromoteFull = false
 	st.CurrentStepIndex = firstStep(r)
 	clearPauses(st)
+	voidApprovals(st)
 	setCondition(st, rollouts.RolloutProgressing, corev1.ConditionFalse, reasonAborting, message, now)
 }
 
 // Retry starts an aborted update again at its first step. The error is a *Refusal; r is not modified.
-func Retry(r *rollouts.Rollout, now time.Time) (*rollouts.Rollout, error) {
+func Retry(r *rollouts.Rollout, now time.Time) (*Transition, error) {
 	switch {
 	case !observed(r):
 		return nil, notObserved()
 	case !r.Status.Abort:
 		return nil, refuse(ReasonNotAborted, "the update to revision %d was not aborted", r.Status.Revision)
+	case held(r):
+		return nil, refuseHeld()
 	}
 	out := r.DeepCopy()
 	st := &out.Status
 	st.Abort, st.AbortedAt = false, nil
 	st.CurrentStepIndex = firstStep(out)
 	clearPauses(st)
+	voidApprovals(st)
 	setCondition(st, rollouts.RolloutProgressing, corev1.ConditionUnknown, reasonRetry, "Retrying Rollout after abort", now)
 	restate(out, now)
-	return out, nil
+	return done(out, "started the update to revision %d again", st.Revision), nil
 }
 
 // restate brings phase, message and conditions in line with what a verb changed, so that its reply is true
@@ -145,6 +142,15 @@ func restate(r *rollouts.Rollout, now time.Time) {
 // observed is true if the status speaks of the present spec.
 func observed(r *rollouts.Rollout) bool {
 	return r.Status.ObservedGeneration >= r.Generation
+}
+
+// held is true if nothing is done, since an older copy of the store was put back.
+func held(r *rollouts.Rollout) bool {
+	return findCondition(&r.Status, rollouts.RolloutHeld) != nil
+}
+
+func refuseHeld() *Refusal {
+	return refuse(ReasonHeld, "the rollout is held: its ReplicaSets carry a higher revision than its stored copy, which is too old")
 }
 
 func notObserved() *Refusal {

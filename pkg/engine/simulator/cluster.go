@@ -31,6 +31,8 @@ type Cluster struct {
 	Rollout *rollouts.Rollout
 	// Pods says how a template's pods behave.
 	Pods Behaviour
+	// MinAvailable is that of a PodDisruptionBudget over all pods; 0 is none.
+	MinAvailable int
 	// Written counts writes.
 	Written Writes
 	// Events are all that were recorded.
@@ -45,6 +47,10 @@ type Cluster struct {
 	version int64
 	serial  int
 	trace   trace
+
+	author    string
+	refusedAt time.Time
+	refusal   string
 }
 
 // Writes counts what was written.
@@ -53,16 +59,18 @@ type Writes struct {
 	ReplicaSets int
 	// Status counts writes of the Rollout's status by the controller.
 	Status int
+	// Evictions counts pods that were evicted.
+	Evictions int
 }
 
 // New is a cluster in which a Rollout has just been created, at the given time.
 func New(r *rollouts.Rollout, now time.Time) *Cluster {
-	c := &Cluster{now: now, pods: map[types.UID][]*Pod{}, Pods: Reliable}
+	c := &Cluster{now: now, pods: map[types.UID][]*Pod{}, Pods: Reliable, author: defaultAuthor}
 	created := r.DeepCopy()
 	created.UID = types.UID("rollout-" + created.Name)
 	created.Generation = 1
 	created.CreationTimestamp = metav1.NewTime(now)
-	c.store(engine.Created(created, engine.Resolve(created, &created.Spec.Template, nil)))
+	c.store(engine.Created(created, engine.Resolve(created, &created.Spec.Template, nil), defaultAuthor))
 	c.tell("created with %d replicas", replicas(r))
 	return c
 }
@@ -72,7 +80,7 @@ func (c *Cluster) Now() time.Time { return c.now }
 
 // Snapshot is what the controller sees now.
 func (c *Cluster) Snapshot() engine.Snapshot {
-	return engine.Snapshot{Rollout: c.Rollout, ReplicaSets: slices.Clone(c.sets), Now: c.now}
+	return engine.Snapshot{Rollout: c.Rollout, ReplicaSets: slices.Clone(c.sets), Pods: c.seenPods(), EvictionRefused: c.evictionRefused(), Now: c.now}
 }
 
 // ReplicaSets are all ReplicaSets, in order of creation.
@@ -114,6 +122,9 @@ func (c *Cluster) Apply(s engine.Snapshot, d engine.Decision, writes int) error 
 	}
 	for _, change := range d.Scale {
 		acts = append(acts, func() error { return c.change(change) })
+	}
+	for _, ref := range d.Evict {
+		acts = append(acts, func() error { c.evict(ref); return nil })
 	}
 	for _, ref := range d.Delete {
 		acts = append(acts, func() error { return c.delete(ref) })

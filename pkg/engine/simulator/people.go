@@ -25,33 +25,84 @@ func (c *Cluster) Edit(what string, change func(spec *rollouts.RolloutSpec)) {
 		res = &found
 	}
 	edited.Generation++
-	c.store(engine.Edited(c.Rollout, edited, res))
+	c.store(engine.Edited(c.Rollout, edited, res, c.author))
 	c.tell("edit %s: %s", what, describe(c.Rollout))
 }
 
-// Promote asks for a promote. The error is an *engine.Refusal.
+// defaultAuthor is who edits, unless the caller says who.
+const defaultAuthor = "author"
+
+// Promote asks for a promote, by somebody who may override. The error is an *engine.Refusal.
 func (c *Cluster) Promote(full bool) error {
-	return c.verb("promote", func() (*rollouts.Rollout, error) { return engine.Promote(c.Rollout, full, c.now) })
+	who := engine.Actor{Name: "promoter", Rights: []engine.Right{engine.RightOverride}}
+	return c.verb("promote", func() (*engine.Transition, error) {
+		return engine.Promote(c.Rollout, engine.PromoteOptions{Full: full}, who, c.now)
+	})
+}
+
+// PromoteAs asks for a promote in the name of somebody. The error is an *engine.Refusal or an *engine.Forbidden.
+func (c *Cluster) PromoteAs(who engine.Actor, o engine.PromoteOptions) error {
+	return c.verb("promote by "+who.Name, func() (*engine.Transition, error) { return engine.Promote(c.Rollout, o, who, c.now) })
+}
+
+// EditAs is Edit in the name of somebody.
+func (c *Cluster) EditAs(who, what string, change func(spec *rollouts.RolloutSpec)) {
+	defer func(before string) { c.author = before }(c.author)
+	c.author = who
+	c.Edit(what, change)
+}
+
+// Pause asks for a pause. The error is an *engine.Refusal.
+func (c *Cluster) Pause() error {
+	return c.specVerb("pause", func() (*engine.Transition, error) { return engine.Pause(c.Rollout, c.now) })
+}
+
+// Resume asks for the end of a pause. The error is an *engine.Refusal.
+func (c *Cluster) Resume() error {
+	return c.specVerb("resume", func() (*engine.Transition, error) { return engine.Resume(c.Rollout, c.now) })
+}
+
+// Restart asks for a restart now. The error is an *engine.Refusal.
+func (c *Cluster) Restart() error {
+	return c.specVerb("restart", func() (*engine.Transition, error) { return engine.Restart(c.Rollout, nil, c.now) })
+}
+
+// Undo asks for an earlier revision. The error is an *engine.Refusal.
+func (c *Cluster) Undo(toRevision int64) error {
+	return c.specVerb("undo", func() (*engine.Transition, error) {
+		return engine.Undo(c.Rollout, c.sets, toRevision, engine.Actor{Name: c.author}, c.now)
+	})
+}
+
+// specVerb is a verb that changes the spec, which the server counts.
+func (c *Cluster) specVerb(name string, act func() (*engine.Transition, error)) error {
+	return c.verb(name, func() (*engine.Transition, error) {
+		t, err := act()
+		if err == nil {
+			t.Rollout.Generation++
+		}
+		return t, err
+	})
 }
 
 // Abort asks for an abort. The error is an *engine.Refusal.
 func (c *Cluster) Abort() error {
-	return c.verb("abort", func() (*rollouts.Rollout, error) { return engine.Abort(c.Rollout, c.now) })
+	return c.verb("abort", func() (*engine.Transition, error) { return engine.Abort(c.Rollout, c.now) })
 }
 
 // Retry asks for a retry. The error is an *engine.Refusal.
 func (c *Cluster) Retry() error {
-	return c.verb("retry", func() (*rollouts.Rollout, error) { return engine.Retry(c.Rollout, c.now) })
+	return c.verb("retry", func() (*engine.Transition, error) { return engine.Retry(c.Rollout, c.now) })
 }
 
-func (c *Cluster) verb(name string, act func() (*rollouts.Rollout, error)) error {
-	out, err := act()
+func (c *Cluster) verb(name string, act func() (*engine.Transition, error)) error {
+	t, err := act()
 	if err != nil {
 		c.tell("%s refused: %v", name, err)
 		return err
 	}
-	c.store(out)
-	c.tell("%s: %s", name, describe(out))
+	c.store(t.Rollout)
+	c.tell("%s: %s", name, describe(t.Rollout))
 	return nil
 }
 

@@ -30,6 +30,8 @@ type Pod struct {
 	Ready bool
 	// Since is when the pod became what it is: ready, or not.
 	Since time.Time
+	// Created is when the pod was made.
+	Created time.Time
 }
 
 func (p *Pod) available(rs *appsv1.ReplicaSet, now time.Time) bool {
@@ -117,7 +119,7 @@ func (c *Cluster) manage(rs *appsv1.ReplicaSet) {
 	pods := keep(c.pods[rs.UID], *rs.Spec.Replicas)
 	for len(pods) < int(*rs.Spec.Replicas) {
 		c.serial++
-		pods = append(pods, &Pod{Serial: c.serial, Since: c.now})
+		pods = append(pods, &Pod{Serial: c.serial, Since: c.now, Created: c.now})
 	}
 	c.pods[rs.UID] = pods
 }

@@ -22,7 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
-	"sluice.dev/sluice/pkg/engine"
 )
 
 // maxNameLength leaves room for "-" and the hash in the name of a ReplicaSet, and for "-" and five more
@@ -222,10 +221,7 @@ func validateStep(step *rollouts.CanaryStep, path *field.Path) field.ErrorList {
 		}
 		return nil
 	}
-	if _, err := engine.PauseDuration(step.Pause.Duration); err != nil {
-		return field.ErrorList{field.Invalid(path.Child("pause", "duration"), step.Pause.Duration.String(), err.Error())}
-	}
-	return nil
+	return validatePause(step.Pause, path.Child("pause"))
 }
 
 // ValidateRolloutStatusUpdate validates a status that the controller writes.

@@ -1,0 +1,197 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// Sources: the API design ("explain"), and peers 2.2 ("Why is it stuck").
+
+// ControllerState says whether any controller acts on Rollouts.
+type ControllerState struct {
+	// Acting is true if one does.
+	Acting bool
+	// Since is when the last one was seen, if none does; zero if that is not known.
+	Since time.Time
+	// Message says what is known of it, if none does.
+	Message string
+}
+
+// Explain says what keeps a Rollout from going on: what to look at first is in front. nil if nothing does.
+func Explain(s Snapshot, controller ControllerState) []rollouts.Blocker {
+	e := &explainer{decider: newDecider(s)}
+	if s.Rollout.DeletionTimestamp != nil {
+		e.add(rollouts.BlockerBeingDeleted, s.Rollout.DeletionTimestamp.Time, "", "the rollout is being deleted; its pods go with it unless they are orphaned")
+		return e.blockers
+	}
+	if !controller.Acting {
+		e.add(rollouts.BlockerControllerStopped, controller.Since, "", "no controller acts on rollouts: %s", controller.Message)
+	}
+	if c := findCondition(&s.Rollout.Status, rollouts.RolloutHeld); c != nil {
+		e.add(rollouts.BlockerHeld, c.LastTransitionTime.Time, e.command("detach"), "%s", c.Message)
+		return e.blockers
+	}
+	e.notObserved()
+	e.aborted()
+	e.manuallyPaused()
+	e.step()
+	e.deadline()
+	e.refused()
+	e.pods()
+	e.eviction()
+	return e.blockers
+}
+
+type explainer struct {
+	*decider
+	blockers []rollouts.Blocker
+}
+
+func (e *explainer) add(code rollouts.BlockerCode, since time.Time, next, format string, args ...any) *rollouts.Blocker {
+	b := rollouts.Blocker{Code: code, Message: fmt.Sprintf(format, args...), Next: next}
+	if !since.IsZero() {
+		b.Since = ptr.To(metav1.NewMicroTime(since))
+	}
+	e.blockers = append(e.blockers, b)
+	return &e.blockers[len(e.blockers)-1]
+}
+
+// command is a call of the plugin for this Rollout.
+func (e *explainer) command(verb string) string {
+	return fmt.Sprintf("kubectl sluice %s %s -n %s", verb, e.rollout.Name, e.rollout.Namespace)
+}
+
+func (e *explainer) notObserved() {
+	if !observed(e.rollout) {
+		e.add(rollouts.BlockerNotObserved, time.Time{}, "", "the controller has not taken up the last change of the spec yet: generation %d, observed %d", e.rollout.Generation, e.rollout.Status.ObservedGeneration)
+	}
+}
+
+func (e *explainer) aborted() {
+	st := &e.rollout.Status
+	if !st.Abort {
+		return
+	}
+	var since time.Time
+	if st.AbortedAt != nil {
+		since = st.AbortedAt.Time
+	}
+	message := abortMessage(st)
+	if a := newestActionOn(st, "abort", st.Revision); a != nil {
+		message += ", by user " + a.User + because(a.Reason)
+	}
+	e.add(rollouts.BlockerAborted, since, e.command("retry"), "%s; retry it, or change the template", message)
+}
+
+func (e *explainer) manuallyPaused() {
+	if !e.rollout.Spec.Paused {
+		return
+	}
+	message, since := "spec.paused is set", time.Time{}
+	if a := newestAction(&e.rollout.Status, "pause"); a != nil {
+		message, since = message+", by user "+a.User+because(a.Reason), a.Time.Time
+	}
+	e.add(rollouts.BlockerManuallyPaused, since, e.command("resume"), "%s", message)
+}
+
+// step is about the pause that the update waits in.
+func (e *explainer) step() {
+	r, st := e.rollout, &e.rollout.Status
+	if st.Abort || st.PromoteFull || !updateInFlight(r) || stepsDone(r) {
+		return
+	}
+	pause := steps(r)[stepIndex(r)].Pause
+	if pause == nil || len(st.PauseConditions) == 0 {
+		return
+	}
+	since := st.PauseConditions[0].StartTime.Time
+	at := fmt.Sprintf("step %d/%d", stepIndex(r), len(steps(r)))
+	length, timed := pauseLength(pause)
+	switch {
+	case pause.Approval != nil:
+		b := e.add(rollouts.BlockerApprovalMissing, since, e.command("promote"), "%s asks for approval: %s", at, stillNeeded(r, pause.Approval, e.now))
+		if end, ends := nextExpiry(r, pause.Approval, e.now); ends {
+			b.Message += fmt.Sprintf("; the first of them expires at %s", end.UTC().Format(time.RFC3339))
+		}
+	case timed:
+		end := since.Add(length)
+		b := e.add(rollouts.BlockerTimedPause, since, e.command("promote"), "%s is a pause of %s, of which %s are left; promote to end it now", at, length, max(end.Sub(e.now), 0).Round(time.Second))
+		b.Until = ptr.To(metav1.NewMicroTime(end))
+	default:
+		e.add(rollouts.BlockerPaused, since, e.command("promote"), "%s is a pause without an end: it waits until somebody promotes", at)
+	}
+}
+
+// nextExpiry is when the next of the approvals that count will not any more.
+func nextExpiry(r *rollouts.Rollout, a *rollouts.PauseApproval, now time.Time) (first time.Time, ends bool) {
+	for _, given := range valid(r, a, now) {
+		if end, does := expiry(a, given); does && (!ends || end.Before(first)) {
+			first, ends = end, true
+		}
+	}
+	return first, ends
+}
+
+func (e *explainer) deadline() {
+	c := findCondition(&e.rollout.Status, rollouts.RolloutProgressing)
+	if c == nil || c.Reason != reasonDeadlineExceeded {
+		return
+	}
+	next := ""
+	if updateInFlight(e.rollout) {
+		next = e.command("abort")
+	}
+	e.add(rollouts.BlockerDeadlineExceeded, c.LastTransitionTime.Time, next, "there was no progress for %s: %s", progressDeadline(e.rollout), c.Message)
+}
+
+// refused is about pods and ReplicaSets that the cluster does not let be created.
+func (e *explainer) refused() {
+	if c := findCondition(&e.rollout.Status, rollouts.RolloutReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
+		e.add(rollouts.BlockerPodsRefused, c.LastTransitionTime.Time, "", "the cluster refuses to create what is needed: %s", c.Message)
+	}
+}
+
+// eviction is about a restart that waits.
+func (e *explainer) eviction() {
+	message, since := e.observed.EvictionRefused, time.Time{}
+	if c := findCondition(&e.rollout.Status, rollouts.RolloutRestarting); c != nil && c.Reason == reasonEvictionRefused {
+		since = c.LastTransitionTime.Time
+		message = c.Message
+	}
+	if message != "" {
+		e.add(rollouts.BlockerEvictionRefused, since, "", "the restart waits to evict pods: %s", message)
+	}
+}
+
+func newestAction(st *rollouts.RolloutStatus, verb string) *rollouts.RolloutAction {
+	for i := len(st.Actions) - 1; i >= 0; i-- {
+		if st.Actions[i].Verb == verb {
+			return &st.Actions[i]
+		}
+	}
+	return nil
+}
+
+// newestActionOn is the newest of a verb that was called on a revision.
+func newestActionOn(st *rollouts.RolloutStatus, verb string, revision int64) *rollouts.RolloutAction {
+	if a := newestAction(st, verb); a != nil && a.Revision == revision {
+		return a
+	}
+	return nil
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}

@@ -1,0 +1,158 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// Sources: reference sections 1.19 (O4: order, how many at once, refused evictions), 4.2 (row 5) and 7.19 (a
+// single pod must be replaced before it is evicted); architecture, invariant 1.
+
+// evictAgainAfter is when an eviction that was refused is tried again.
+const evictAgainAfter = 30 * time.Second
+
+// restart is what is left of a restart: pods older than spec.restartAt.
+type restart struct {
+	// old are the pods to be replaced, in the order in which they are.
+	old []*corev1.Pod
+	// pods is how many pods there are that are not on their way out, and available how many of them are
+	// available.
+	pods, available int32
+	// holder is the ReplicaSet of the first of old.
+	holder *appsv1.ReplicaSet
+	// blind is true while the ReplicaSets count pods that are not seen yet.
+	blind bool
+}
+
+// beginRestart sees what is left of the restart that is asked for, and whether it has come to its end.
+func (d *decider) beginRestart() {
+	r, st := d.rollout, &d.rollout.Status
+	at := r.Spec.RestartAt
+	switch {
+	case at == nil || at.Equal(st.RestartedAt):
+		removeCondition(st, rollouts.RolloutRestarting)
+		return
+	case d.now.Before(at.Time):
+		removeCondition(st, rollouts.RolloutRestarting)
+		d.requeueIn(at.Sub(d.now))
+		return
+	case r.Spec.Paused:
+		return // Frozen where it is.
+	}
+	d.restart = d.surveyRestart(at.Time)
+	if len(d.restart.old) == 0 && !d.restart.blind {
+		st.RestartedAt = at.DeepCopy()
+		removeCondition(st, rollouts.RolloutRestarting)
+		d.restart = nil
+		return
+	}
+	reason, message := reasonEvicting, fmt.Sprintf("%d of %d pods are older than %s and are to be replaced", len(d.restart.old), d.restart.pods, at.UTC().Format(time.RFC3339))
+	if refused := d.observed.EvictionRefused; refused != "" {
+		reason, message = reasonEvictionRefused, refused
+	}
+	setCondition(st, rollouts.RolloutRestarting, corev1.ConditionTrue, reason, message, d.now)
+}
+
+// restartEnded is true in the decision in which a restart comes to its end.
+func (d *decider) restartEnded() bool {
+	return findCondition(d.stored, rollouts.RolloutRestarting) != nil && findCondition(&d.rollout.Status, rollouts.RolloutRestarting) == nil
+}
+
+// surveyRestart looks at the pods: the stable ones first, then the current ones, then others.
+func (d *decider) surveyRestart(at time.Time) *restart {
+	left := &restart{}
+	for _, rs := range slices.Concat([]*appsv1.ReplicaSet{d.stable, d.current}, d.older) {
+		if rs == nil {
+			continue
+		}
+		seen := int32(0)
+		for _, pod := range d.podsOf(rs) {
+			seen++
+			if reason, _, _ := ailment(pod, d.rollout.Spec.MinReadySeconds, d.now); reason == "" {
+				left.available++
+			}
+			if pod.CreationTimestamp.Time.Before(at) {
+				left.old = append(left.old, pod)
+				left.holder = cmp.Or(left.holder, rs)
+			}
+		}
+		left.pods += seen
+		left.blind = left.blind || seen < rs.Status.Replicas
+	}
+	return left
+}
+
+// podsOf are the pods of a ReplicaSet that are not on their way out, by name.
+func (d *decider) podsOf(rs *appsv1.ReplicaSet) []*corev1.Pod {
+	var pods []*corev1.Pod
+	for _, pod := range d.observed.Pods {
+		if owner := metav1.GetControllerOfNoCopy(pod); owner != nil && owner.UID == rs.UID && pod.DeletionTimestamp == nil {
+			pods = append(pods, pod)
+		}
+	}
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	return pods
+}
+
+// withSpare is a split with one pod more where pods are to be restarted of which none may be missing: so that
+// each is replaced before it goes.
+func (d *decider) withSpare(s split) split {
+	surge, unavailable := fenceposts(d.rollout)
+	if d.restart == nil || d.restart.holder == nil || unavailable > 0 || surge == 0 || s.canary+s.stable > replicas(d.rollout) {
+		return s
+	}
+	switch d.restart.holder {
+	case d.current:
+		s.canary++
+	case d.stable:
+		s.stable++
+	}
+	return s
+}
+
+// evict asks for old pods to go, as far as enough others are available; those that are not available cost
+// nothing. It waits while pods are being moved, since nobody knows then how many there are.
+func (d *decider) evict() {
+	if d.restart == nil {
+		return
+	}
+	if d.observed.EvictionRefused != "" {
+		d.requeueIn(evictAgainAfter)
+		return
+	}
+	b := d.board()
+	if d.restart.blind || d.out.Create != nil || !b.observed() || d.resizing() {
+		return
+	}
+	counted := b.canary.holds() + b.stable.holds() + sum(b.older, pool.holds)
+	budget := min(counted, d.restart.available) - b.minAvailable()
+	for _, pod := range d.restart.old {
+		if reason, _, _ := ailment(pod, d.rollout.Spec.MinReadySeconds, d.now); reason == "" {
+			if budget <= 0 {
+				continue
+			}
+			budget--
+		}
+		d.out.Evict = append(d.out.Evict, PodRef{Name: pod.Name, UID: pod.UID})
+	}
+}
+
+// resizing is true if this decision changes the size of a ReplicaSet.
+func (d *decider) resizing() bool {
+	return slices.ContainsFunc(d.out.Scale, func(c ReplicaSetChange) bool {
+		return slices.ContainsFunc(d.owned(), func(rs *appsv1.ReplicaSet) bool {
+			return rs.UID == c.UID && poolOf(rs).size != c.Replicas
+		})
+	})
+}

@@ -1,0 +1,125 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// Sources: the API design, "Approvals": what would slip past people needs a right of its own.
+
+// NeededRight is a right that a change of the spec needs besides that to update Rollouts.
+type NeededRight struct {
+	// Right is what is needed.
+	Right Right
+	// Field is the path of what the change takes away.
+	Field string
+	// Message says why.
+	Message string
+}
+
+// RightsToEdit are the rights that a change of the spec needs, each once: to weaken or remove an approval,
+// or to let an update past a pause that waits for people. nil if there is none.
+func RightsToEdit(old, new *rollouts.Rollout) []NeededRight {
+	if stepHash(steps(old)) == stepHash(steps(new)) {
+		return nil
+	}
+	before, after := gates(steps(old)), gates(steps(new))
+	var needed []NeededRight
+	approvals := slices.DeleteFunc(slices.Clone(before), func(g gate) bool { return g.approval == nil })
+	if lost := unmatched(approvals, after, asStrongApproval); lost != nil {
+		needed = append(needed, NeededRight{Right: RightOverride, Field: lost.field(),
+			Message: fmt.Sprintf("this removes or weakens the approval that step %d asks for, or lets more pods past it", lost.index)})
+	}
+	if !updateInFlight(old) || old.Status.PromoteFull {
+		return needed
+	}
+	ahead := slices.DeleteFunc(slices.Clone(before), func(g gate) bool { return g.index < int(stepIndex(old)) })
+	if lost := unmatched(ahead, after, asFar); lost != nil {
+		needed = append(needed, NeededRight{Right: RightPromote, Field: lost.field(),
+			Message: fmt.Sprintf("this takes the update in flight past the pause of step %d, which somebody is to promote", lost.index)})
+	}
+	return needed
+}
+
+// gate is a step that waits for people.
+type gate struct {
+	index int
+	// reach is the highest weight that any step before it sets. Unit: percent.
+	reach int32
+	// approval is what it asks for; nil for a plain pause without an end.
+	approval *rollouts.PauseApproval
+}
+
+func (g gate) field() string {
+	if g.approval != nil {
+		return fmt.Sprintf("spec.strategy.canary.steps[%d].pause.approval", g.index)
+	}
+	return fmt.Sprintf("spec.strategy.canary.steps[%d].pause", g.index)
+}
+
+// gates are the steps that wait for people, in their order.
+func gates(list []rollouts.CanaryStep) []gate {
+	var all []gate
+	var reach int32
+	for i, s := range list {
+		switch {
+		case s.SetWeight != nil:
+			reach = max(reach, *s.SetWeight)
+		case s.Pause != nil && (s.Pause.Duration == nil || s.Pause.Approval != nil):
+			all = append(all, gate{index: i, reach: reach, approval: s.Pause.Approval})
+		}
+	}
+	return all
+}
+
+// unmatched is the first of old that none of new, in the same order, stands for; nil if all are stood for.
+// The earliest match is always as good as a later one.
+func unmatched(old, new []gate, standsFor func(new, old gate) bool) *gate {
+	for i := range old {
+		at := slices.IndexFunc(new, func(n gate) bool { return standsFor(n, old[i]) })
+		if at < 0 {
+			return &old[i]
+		}
+		new = new[at+1:]
+	}
+	return nil
+}
+
+// asFar is true if a gate lets no more pods past it than another.
+func asFar(new, old gate) bool { return new.reach <= old.reach }
+
+// asStrongApproval is true if an approval asks for no less than another.
+func asStrongApproval(new, old gate) bool {
+	a, b := new.approval, old.approval
+	return a != nil && asFar(new, old) &&
+		required(a) >= required(b) &&
+		(excludesAuthors(a) || !excludesAuthors(b)) &&
+		asNarrow(a.Groups, b.Groups) &&
+		asShort(a, b)
+}
+
+// asNarrow is true if whoever is in one of new is in one of old.
+func asNarrow(new, old []string) bool {
+	if len(old) == 0 {
+		return true
+	}
+	return len(new) > 0 && !slices.ContainsFunc(new, func(g string) bool { return !slices.Contains(old, g) })
+}
+
+// asShort is true if an approval expires no later than another.
+func asShort(a, b *rollouts.PauseApproval) bool {
+	if b.ExpireAfter == nil {
+		return true
+	}
+	if a.ExpireAfter == nil {
+		return false
+	}
+	new, err := PauseDuration(a.ExpireAfter)
+	old, oldErr := PauseDuration(b.ExpireAfter)
+	return err == nil && oldErr == nil && new <= old
+}
