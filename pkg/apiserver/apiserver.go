@@ -11,7 +11,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
+	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apiserver/hosttemplate"
+	"sluice.dev/sluice/pkg/generated/applyconfiguration"
 	rolloutsrest "sluice.dev/sluice/pkg/registry/rollouts/rest"
 	"sluice.dev/sluice/pkg/registry/rollouts/rollout"
 )
@@ -25,6 +27,8 @@ type ExtraConfig struct {
 	Gate func(http.Handler) http.Handler
 	// Deleted is told of each Rollout that has left the store.
 	Deleted func(types.UID)
+	// Performed is told of each verb that was performed; nil if nobody wants to know.
+	Performed func(*rollouts.Rollout, *rollouts.RolloutAction)
 }
 
 // Config is the configuration of a Server.
@@ -57,11 +61,15 @@ func (c *Config) Complete() CompletedConfig {
 	if header := c.GenericConfig.Authentication.RequestHeaderConfig; header != nil {
 		identity.frontProxy = header.CAContentProvider
 	}
+	if c.GenericConfig.Authentication.Authenticator != nil {
+		c.GenericConfig.Authentication.Authenticator = notingAuthenticator{c.GenericConfig.Authentication.Authenticator}
+	}
 	c.GenericConfig.ReadyzChecks = append(c.GenericConfig.ReadyzChecks, identity)
 	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
 		// The gate is outermost of ours, yet inside authentication and authorization: its answer names
 		// Rollouts, which not everybody may know of.
-		return identity.wrap(genericapiserver.DefaultBuildHandlerChain(gate(withStrictFields(withPatchRemembered(handler))), config))
+		ours := gate(withStrictFields(withFieldManager(withRepeated(withPatchRemembered(handler)))))
+		return identity.wrap(withCaller(genericapiserver.DefaultBuildHandlerChain(ours, config)))
 	}
 	return CompletedConfig{&completedConfig{GenericConfig: c.GenericConfig.Complete(), ExtraConfig: &c.ExtraConfig}}
 }
@@ -72,13 +80,19 @@ func (c completedConfig) New() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	templates := hosttemplate.New(c.ExtraConfig.Host)
 	group, storage, err := rolloutsrest.StorageProvider{
 		Rollout: rollout.Config{
-			Scheme:    Scheme,
-			Options:   c.GenericConfig.RESTOptionsGetter,
-			Templates: hosttemplate.New(c.ExtraConfig.Host),
-			Deleted:   c.ExtraConfig.Deleted,
-			Clock:     clock.RealClock{},
+			Scheme:     Scheme,
+			Options:    c.GenericConfig.RESTOptionsGetter,
+			Templates:  templates,
+			Revisions:  templates,
+			Deleted:    c.ExtraConfig.Deleted,
+			Performed:  c.ExtraConfig.Performed,
+			Clock:      clock.RealClock{},
+			Types:      applyconfiguration.NewTypeConverter(Scheme),
+			Authorizer: c.GenericConfig.Authorization.Authorizer,
+			Admission:  c.GenericConfig.AdmissionControl,
 		},
 		Codecs:         Codecs,
 		Negotiated:     quantityNamer{Codecs},

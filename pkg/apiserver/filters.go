@@ -19,7 +19,11 @@ import (
 	"sluice.dev/sluice/pkg/registry/rollouts/rollout"
 )
 
-const fieldValidation = "fieldValidation"
+// The query parameters that have defaults of our own.
+const (
+	fieldValidation = "fieldValidation"
+	fieldManager    = "fieldManager"
+)
 
 // withStrictFields makes Strict the default of fieldValidation for our group, so that a field which is
 // misspelt, or not served yet, is refused by name and not lost. Who asks for less gets it, and is told.
@@ -34,10 +38,7 @@ func withStrictFields(handler http.Handler) http.Handler {
 		switch query.Get(fieldValidation) {
 		case "":
 			query.Set(fieldValidation, metav1.FieldValidationStrict)
-			location := *req.URL
-			location.RawQuery = query.Encode()
-			req = req.Clone(req.Context())
-			req.URL = &location
+			req = withQuery(req, query)
 		case metav1.FieldValidationIgnore:
 			warning.AddWarning(req.Context(), "", "fieldValidation=Ignore: fields that this server does not know are dropped without a word; Strict is the default here and refuses them by name")
 		}

@@ -52,7 +52,7 @@ func (r *Resolver) Resolve(ctx context.Context, rollout *rollouts.Rollout) (*cor
 	if err != nil {
 		return nil, engine.Resolution{}, err
 	}
-	existing, err := r.replicaSets(bounded, rollout)
+	existing, err := r.list(bounded, rollout)
 	if err != nil {
 		return nil, engine.Resolution{}, unanswered(err)
 	}
@@ -164,9 +164,20 @@ func unanswered(err error) error {
 	return apierrors.NewTimeoutError(fmt.Sprintf("the cluster did not say whether it accepts spec.template, so nothing was stored: %v", err), 1)
 }
 
-// replicaSets returns those that the Rollout controls or may adopt. The selector of a Rollout never changes,
+// ReplicaSets returns those that a Rollout controls or may adopt. Its error is an answer to the client.
+func (r *Resolver) ReplicaSets(ctx context.Context, rollout *rollouts.Rollout) ([]*appsv1.ReplicaSet, error) {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	found, err := r.list(bounded, rollout)
+	if err != nil {
+		return nil, apierrors.NewTimeoutError(fmt.Sprintf("the cluster did not say which ReplicaSets there are, so nothing was done: %v", err), 1)
+	}
+	return found, nil
+}
+
+// list returns those that the Rollout controls or may adopt. The selector of a Rollout never changes,
 // so it finds them all.
-func (r *Resolver) replicaSets(ctx context.Context, rollout *rollouts.Rollout) ([]*appsv1.ReplicaSet, error) {
+func (r *Resolver) list(ctx context.Context, rollout *rollouts.Rollout) ([]*appsv1.ReplicaSet, error) {
 	selector, err := metav1.LabelSelectorAsSelector(rollout.Spec.Selector)
 	if err != nil {
 		return nil, err

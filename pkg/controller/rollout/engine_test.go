@@ -29,7 +29,7 @@ func (w *world) createRollout(name string, replicas int32) *v1alpha1.Rollout {
 	r.Spec.Strategy.Canary = &v1alpha1.CanaryStrategy{}
 	r.Status = v1alpha1.RolloutStatus{}
 	hub := observe(r).hub
-	created := engine.Created(hub, engine.Resolve(hub, &hub.Spec.Template, nil))
+	created := engine.Created(hub, engine.Resolve(hub, &hub.Spec.Template, nil), "author")
 	if err := v1alpha1.Convert_rollouts_RolloutStatus_To_v1alpha1_RolloutStatus(&created.Status, &r.Status, nil); err != nil {
 		w.t.Fatal(err)
 	}

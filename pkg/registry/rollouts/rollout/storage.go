@@ -8,11 +8,15 @@ import (
 	"errors"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
@@ -37,6 +41,21 @@ type Config struct {
 	Deleted func(types.UID)
 	// Clock tells the verbs what time it is.
 	Clock clock.PassiveClock
+	// Types describe the served version to whoever reckons the owners of fields.
+	Types managedfields.TypeConverter
+	// Authorizer says who has the rights that a request turns out to need besides that to make it.
+	Authorizer authorizer.Authorizer
+	// Admission are the plugins that are shown the change that a verb makes; nil if there are none.
+	Admission admission.Interface
+	// Revisions finds the ReplicaSets of a Rollout, for undo.
+	Revisions Revisions
+	// Performed is told of each verb that was performed, after it was stored; nil if nobody wants to know.
+	Performed func(rollout *rollouts.Rollout, action *rollouts.RolloutAction)
+}
+
+// Revisions finds the ReplicaSets that a Rollout controls, as they are in the host now.
+type Revisions interface {
+	ReplicaSets(ctx context.Context, rollout *rollouts.Rollout) ([]*appsv1.ReplicaSet, error)
 }
 
 // Storage is the storage of Rollouts and of each of their subresources.
@@ -51,7 +70,7 @@ type Storage struct {
 // REST stores Rollouts.
 type REST struct {
 	*genericregistry.Store
-	templates TemplateResolver
+	config *Config
 }
 
 var (
@@ -91,11 +110,15 @@ func NewStorage(config Config) (*Storage, error) {
 	status := *store
 	status.UpdateStrategy = statusStrategy{main}
 	status.ResetFieldsStrategy = statusStrategy{main}
+	verbs, err := newVerbs(store, &config)
+	if err != nil {
+		return nil, err
+	}
 	return &Storage{
-		Rollout: &REST{Store: store, templates: config.Templates},
+		Rollout: &REST{Store: store, config: &config},
 		Status:  &StatusREST{store: &status},
 		Scale:   &ScaleREST{store: store},
-		Verbs:   newVerbs(store, config.Clock),
+		Verbs:   verbs,
 	}, nil
 }
 
@@ -107,7 +130,7 @@ func (*REST) Categories() []string { return []string{"all"} }
 
 // Create stores a new Rollout whose template the host accepts.
 func (r *REST) Create(ctx context.Context, obj runtime.Object, createValidation rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
-	ctx, write := withTemplateWrite(ctx, r.templates)
+	ctx, write := withTemplateWrite(ctx, r.config.Templates)
 	if rollout, ok := obj.(*rollouts.Rollout); ok {
 		if err := write.onCreate(ctx, rollout); err != nil {
 			return nil, err
@@ -118,10 +141,21 @@ func (r *REST) Create(ctx context.Context, obj runtime.Object, createValidation 
 
 // Update stores a changed Rollout; a changed template must be one that the host accepts.
 func (r *REST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	ctx, write := withTemplateWrite(ctx, r.templates)
+	ctx, write := withTemplateWrite(ctx, r.config.Templates)
 	objInfo = explainedInfo{objInfo, name}
 	objInfo = applied(objInfo, forceAllowCreate)
-	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, r.authorized, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+}
+
+// authorized is a rest.TransformFunc: it refuses an update that takes away what people are to decide, unless
+// the caller has the right to.
+func (r *REST) authorized(ctx context.Context, obj, old runtime.Object) (runtime.Object, error) {
+	rollout, ok := obj.(*rollouts.Rollout)
+	stored, oldOK := old.(*rollouts.Rollout)
+	if !ok || !oldOK || stored.ResourceVersion == "" {
+		return obj, nil
+	}
+	return obj, r.config.mayEdit(ctx, rollout, stored)
 }
 
 // applied is the object of a request, which is a server-side apply if it is to be created where it is not

@@ -32,6 +32,7 @@ import (
 	"sluice.dev/sluice/pkg/apis/rollouts/install"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/engine"
+	"sluice.dev/sluice/pkg/generated/applyconfiguration"
 )
 
 // namespace is the one that the generic registry tests use.
@@ -87,6 +88,7 @@ func newFixture(t *testing.T) *fixture {
 		Templates: f.host,
 		Deleted:   func(uid types.UID) { f.deleted = append(f.deleted, uid) },
 		Clock:     f.clock,
+		Types:     applyconfiguration.NewTypeConverter(scheme),
 	})
 	if err != nil {
 		t.Fatal(err)

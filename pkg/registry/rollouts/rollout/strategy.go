@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
@@ -65,7 +66,7 @@ func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 	rollout.Status = rollouts.RolloutStatus{}
 	rollout.Generation = 1
 	if resolution := resolutionFrom(ctx); resolution != nil {
-		rollout.Status = engine.Created(rollout, *resolution).Status
+		rollout.Status = engine.Created(rollout, *resolution, userName(ctx)).Status
 	}
 }
 
@@ -100,7 +101,7 @@ func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 		return
 	}
 	rollout.Generation = stored.Generation + 1
-	rollout.Status = engine.Edited(stored, rollout, resolutionFrom(ctx)).Status
+	rollout.Status = engine.Edited(stored, rollout, resolutionFrom(ctx), userName(ctx)).Status
 }
 
 // ValidateUpdate validates a changed Rollout.
@@ -125,13 +126,22 @@ func (statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 			fieldpath.MakePathOrDie("metadata", "annotations"),
 			fieldpath.MakePathOrDie("metadata", "finalizers"),
 			fieldpath.MakePathOrDie("metadata", "ownerReferences"),
+			fieldpath.MakePathOrDie("status", "actions"),
+			fieldpath.MakePathOrDie("status", "approvals"),
+			fieldpath.MakePathOrDie("status", "templateAuthors"),
 		),
 	}
 }
 
-// PrepareForUpdate keeps everything but the status.
-func (statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+// PrepareForUpdate keeps everything but the status, and of that what the server attests: only its own
+// controller may clear some of it.
+func (statusStrategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 	rollout, stored := obj.(*rollouts.Rollout), old.(*rollouts.Rollout)
+	if !isServer(ctx) {
+		rollout.Status.Actions = stored.Status.Actions
+		rollout.Status.Approvals = stored.Status.Approvals
+		rollout.Status.TemplateAuthors = stored.Status.TemplateAuthors
+	}
 	rollout.Spec = stored.Spec
 	rollout.Labels = stored.Labels
 	rollout.Annotations = stored.Annotations
@@ -142,6 +152,14 @@ func (statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Objec
 // ValidateUpdate validates a status.
 func (statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
 	return validation.ValidateRolloutStatusUpdate(obj.(*rollouts.Rollout), old.(*rollouts.Rollout))
+}
+
+// userName is who makes a request; empty if that is not known.
+func userName(ctx context.Context) string {
+	if user, ok := genericapirequest.UserFrom(ctx); ok {
+		return user.GetName()
+	}
+	return ""
 }
 
 // getAttrs is what selectors see of a Rollout.

@@ -38,7 +38,7 @@ func TestTemplatesWrittenAtOnceEachGetARevisionOfTheirOwn(t *testing.T) {
 	f := newFixture(t)
 	f.create(t, newRollout())
 	host := &hostForMany{asked: map[string]int{}}
-	f.Rollout.templates = host
+	f.Rollout.config.Templates = host
 	const writers = 20
 	var mu sync.Mutex
 	images := map[int64]string{}

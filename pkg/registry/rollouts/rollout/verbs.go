@@ -6,9 +6,9 @@ package rollout
 import (
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
-	"k8s.io/utils/clock"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/engine"
@@ -20,18 +20,31 @@ type verb struct {
 	name string
 	// newBody returns an empty body.
 	newBody func() rollouts.VerbBody
-	// absolute verbs mean the same whatever state they find, so a change at the same time is no conflict.
+	// absolute verbs mean the same whatever state they find, so a change at the same time is no conflict, and
+	// no policy on Rollouts can stand in their way.
 	absolute bool
+	// needsReplicaSets is true if the transition looks at earlier revisions.
+	needsReplicaSets bool
 	// act is the transition of the engine that the verb performs.
-	act func(rollout *rollouts.Rollout, body rollouts.VerbBody, now time.Time) (*rollouts.Rollout, error)
+	act func(t transition) (*engine.Transition, error)
+}
+
+// transition is what a verb acts on.
+type transition struct {
+	rollout     *rollouts.Rollout
+	replicaSets []*appsv1.ReplicaSet
+	body        rollouts.VerbBody
+	actor       engine.Actor
+	now         time.Time
 }
 
 var verbs = []verb{
 	{
 		name:    "promote",
 		newBody: func() rollouts.VerbBody { return &rollouts.Promotion{} },
-		act: func(rollout *rollouts.Rollout, body rollouts.VerbBody, now time.Time) (*rollouts.Rollout, error) {
-			return engine.Promote(rollout, body.(*rollouts.Promotion).Full, now)
+		act: func(t transition) (*engine.Transition, error) {
+			body := t.body.(*rollouts.Promotion)
+			return engine.Promote(t.rollout, engine.PromoteOptions{Full: body.Full, Override: body.Override}, t.actor, t.now)
 		},
 	},
 	{
@@ -39,23 +52,48 @@ var verbs = []verb{
 		newBody: func() rollouts.VerbBody { return &rollouts.Abort{} },
 		// Whoever aborts wants the stable revision back, at whatever step the update is by now.
 		absolute: true,
-		act: func(rollout *rollouts.Rollout, _ rollouts.VerbBody, now time.Time) (*rollouts.Rollout, error) {
-			return engine.Abort(rollout, now)
-		},
+		act:      func(t transition) (*engine.Transition, error) { return engine.Abort(t.rollout, t.now) },
 	},
 	{
 		name:    "retry",
 		newBody: func() rollouts.VerbBody { return &rollouts.Retry{} },
-		act: func(rollout *rollouts.Rollout, _ rollouts.VerbBody, now time.Time) (*rollouts.Rollout, error) {
-			return engine.Retry(rollout, now)
+		act:     func(t transition) (*engine.Transition, error) { return engine.Retry(t.rollout, t.now) },
+	},
+	{
+		name:    "pause",
+		newBody: func() rollouts.VerbBody { return &rollouts.Pause{} },
+		act:     func(t transition) (*engine.Transition, error) { return engine.Pause(t.rollout, t.now) },
+	},
+	{
+		name:    "resume",
+		newBody: func() rollouts.VerbBody { return &rollouts.Resume{} },
+		act:     func(t transition) (*engine.Transition, error) { return engine.Resume(t.rollout, t.now) },
+	},
+	{
+		name:    "restart",
+		newBody: func() rollouts.VerbBody { return &rollouts.Restart{} },
+		act: func(t transition) (*engine.Transition, error) {
+			return engine.Restart(t.rollout, t.body.(*rollouts.Restart).At, t.now)
+		},
+	},
+	{
+		name:             "undo",
+		newBody:          func() rollouts.VerbBody { return &rollouts.Undo{} },
+		needsReplicaSets: true,
+		act: func(t transition) (*engine.Transition, error) {
+			return engine.Undo(t.rollout, t.replicaSets, t.body.(*rollouts.Undo).ToRevision, t.actor, t.now)
 		},
 	},
 }
 
-func newVerbs(store *genericregistry.Store, clock clock.PassiveClock) map[string]rest.Storage {
+func newVerbs(store *genericregistry.Store, config *Config) (map[string]rest.Storage, error) {
+	owners, err := newFieldOwners(config.Scheme, config.Types, store.UpdateStrategy.(strategy).GetResetFields())
+	if err != nil {
+		return nil, err
+	}
 	storages := make(map[string]rest.Storage, len(verbs))
 	for _, verb := range verbs {
-		storages[verb.name] = &VerbREST{verb: verb, store: store, clock: clock}
+		storages[verb.name] = &VerbREST{verb: verb, store: store, config: config, owners: owners}
 	}
-	return storages
+	return storages, nil
 }
