@@ -5,7 +5,6 @@ package apiserver
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"sync/atomic"
 
@@ -20,11 +19,14 @@ type Acting struct {
 	gate    *ownerguard.Gate
 	config  rollout.Config
 	current atomic.Pointer[rollout.Controller]
+	changes changes
 }
 
 // NewActing returns an Acting that does nothing until Run.
 func NewActing(gate *ownerguard.Gate, config rollout.Config) *Acting {
-	return &Acting{gate: gate, config: config}
+	a := &Acting{gate: gate, config: config}
+	a.config.Changed = a.changes.tell
+	return a
 }
 
 // Run returns when ctx is done and the controller has given up its Lease. It fails at once if the controller
@@ -56,8 +58,6 @@ func (*Acting) Name() string { return "controller-caches" }
 // Check fails until the caches of the controller are warm. It belongs to readiness: a replica with cold
 // caches could not take over.
 func (a *Acting) Check(*http.Request) error {
-	if controller := a.current.Load(); controller == nil || !controller.Synced() {
-		return errors.New("the caches of the controller are not warm yet")
-	}
-	return nil
+	_, err := a.warm()
+	return err
 }

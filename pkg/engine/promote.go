@@ -51,7 +51,7 @@ func approved(r *rollouts.Rollout, who Actor, now time.Time) (*Transition, error
 	out := r.DeepCopy()
 	if approve(out, a, who, now) {
 		t := promoted(out, false, rollouts.ActionDone, now)
-		t.Message = fmt.Sprintf("approved by %d of %d, %s", required(a), required(a), t.Message)
+		t.Message += fmt.Sprintf(", approved by %d of %d", required(a), required(a))
 		return t, nil
 	}
 	return &Transition{Rollout: out, Outcome: rollouts.ActionApproved,

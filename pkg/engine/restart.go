@@ -19,8 +19,8 @@ import (
 // Sources: reference sections 1.19 (O4: order, how many at once, refused evictions), 4.2 (row 5) and 7.19 (a
 // single pod must be replaced before it is evicted); architecture, invariant 1.
 
-// evictAgainAfter is when an eviction that was refused is tried again.
-const evictAgainAfter = 30 * time.Second
+// EvictAgainAfter is when an eviction that was refused is tried again.
+const EvictAgainAfter = 30 * time.Second
 
 // restart is what is left of a restart: pods older than spec.restartAt.
 type restart struct {
@@ -128,7 +128,7 @@ func (d *decider) evict() {
 		return
 	}
 	if d.observed.EvictionRefused != "" {
-		d.requeueIn(evictAgainAfter)
+		d.requeueIn(EvictAgainAfter)
 		return
 	}
 	b := d.board()

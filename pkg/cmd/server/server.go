@@ -130,13 +130,6 @@ func (o *Options) serve(ctx context.Context) error {
 		AcceptDataLoss: o.AcceptDataLoss,
 		Replaced:       end,
 	})
-	config := &apiserver.Config{
-		GenericConfig: generic,
-		ExtraConfig:   apiserver.ExtraConfig{Host: clients.host, Gate: gate.Wrap, Deleted: remember(ctx, guard)},
-	}
-	if server, err = config.Complete().New(); err != nil {
-		return err
-	}
 	acting := apiserver.NewActing(gate, rollout.Config{
 		Rollouts:       clients.rollouts,
 		Host:           clients.host,
@@ -145,6 +138,18 @@ func (o *Options) serve(ctx context.Context) error {
 		EnsureMirrored: guard.Mirror().Ensure,
 		NoteMirrored:   guard.Mirror().Note,
 	})
+	config := &apiserver.Config{
+		GenericConfig: generic,
+		ExtraConfig: apiserver.ExtraConfig{
+			Host:      clients.host,
+			Gate:      gate.Wrap,
+			Deleted:   remember(ctx, guard),
+			Performed: apiserver.NewVerbEvents(ctx, clients.host),
+		},
+	}
+	if server, err = config.Complete().New(); err != nil {
+		return err
+	}
 	err = run(ctx, server.GenericAPIServer, gate, guard, acting)
 	if cause := context.Cause(ctx); errors.Is(cause, ownerguard.ErrStoreReplaced) {
 		return cause

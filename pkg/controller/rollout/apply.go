@@ -86,6 +86,9 @@ func (t *term) applyToHost(ctx context.Context, seen *observation, page *entry, 
 			return err
 		}
 	}
+	if err := t.evict(ctx, seen, page, d.Evict); err != nil {
+		return err
+	}
 	for _, ref := range d.Delete {
 		if err := t.delete(ctx, seen, page, ref); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
@@ -72,6 +73,9 @@ type Config struct {
 	// NoteMirrored does the same soon, without being waited for. It is called before ReplicaSets are
 	// scaled or deleted. nil as above.
 	NoteMirrored func(resourceVersion uint64)
+	// Changed is told of every Rollout of which anything has changed in the caches: itself, its ReplicaSets
+	// or its pods. It is called in a handler of an informer, so it must not block. nil if nobody wants to know.
+	Changed func(types.NamespacedName)
 }
 
 // complete returns the configuration with its defaults, or an error that names the field to mend.
@@ -107,6 +111,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.NoteMirrored == nil {
 		c.NoteMirrored = func(uint64) {}
+	}
+	if c.Changed == nil {
+		c.Changed = func(types.NamespacedName) {}
 	}
 	var err error
 	if c.LeaderElection, err = c.LeaderElection.complete(); err != nil {

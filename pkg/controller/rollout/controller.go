@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsinformers "k8s.io/client-go/informers/apps/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -26,6 +27,7 @@ type Controller struct {
 	decide      func(engine.Snapshot) engine.Decision
 	rollouts    rolloutinformers.RolloutIndexInformer
 	replicaSets appsinformers.ReplicaSetIndexInformer
+	pods        coreinformers.PodIndexInformer
 	handlers    []cache.ResourceEventHandlerRegistration
 	phases      phaseCount
 	// leading is the term in which this replica leads; nil while it follows.
@@ -49,6 +51,11 @@ func New(config Config) (*Controller, error) {
 			return nil, fmt.Errorf("preparing the caches: %w", err)
 		}
 	}
+	c.pods = coreinformers.NewTypedFilteredPodInformer(config.Host, metav1.NamespaceAll, 0,
+		coreinformers.PodIndexers{podIndex: indexPodsByController}, onlyHashedPods)
+	if err := c.pods.SetTransform(trimPod); err != nil {
+		return nil, fmt.Errorf("preparing the caches: %w", err)
+	}
 	if err := c.handleEvents(); err != nil {
 		return nil, fmt.Errorf("preparing the caches: %w", err)
 	}
@@ -70,6 +77,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	}()
 
 	running.Go(func() { c.replicaSets.RunWithContext(ctx) })
+	running.Go(func() { c.pods.RunWithContext(ctx) })
 	running.Go(func() { c.rollouts.RunWithContext(ctx) })
 	if !c.waitForSync(ctx) {
 		return nil
@@ -101,7 +109,7 @@ func (c *Controller) waitForSync(ctx context.Context) bool {
 	for _, h := range c.handlers {
 		checkers = append(checkers, h.HasSyncedChecker())
 	}
-	return cache.WaitFor(ctx, "the caches of Rollouts and ReplicaSets", checkers...)
+	return cache.WaitFor(ctx, "the caches of Rollouts, ReplicaSets and pods", checkers...)
 }
 
 // dropManagedFields keeps out of the caches what nobody here reads. What a status write leaves out

@@ -84,7 +84,11 @@ func (c *Controller) handleEvents() error {
 		UpdateFunc: c.replicaSetChanged,
 		DeleteFunc: c.replicaSetGone,
 	})
-	c.handlers = append(c.handlers, onRollouts, onReplicaSets)
+	if err != nil {
+		return err
+	}
+	onPods, err := c.handlePods()
+	c.handlers = append(c.handlers, onRollouts, onReplicaSets, onPods)
 	return err
 }
 
@@ -145,6 +149,7 @@ func (c *Controller) enqueueController(rs *appsv1.ReplicaSet) {
 // enqueue has the Rollout looked at, if this replica leads. One that does not need not remember: it
 // looks at all Rollouts when it begins to lead.
 func (c *Controller) enqueue(key types.NamespacedName) {
+	c.config.Changed(key)
 	if t := c.leading.Load(); t != nil {
 		t.queue.Add(key)
 	}

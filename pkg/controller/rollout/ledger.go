@@ -54,6 +54,10 @@ type entry struct {
 	rollout string
 	// replicaSets are the expectations of single ReplicaSets.
 	replicaSets map[types.UID]expectation
+	// evictionRefused is why the host refused the last eviction, and refusedAt when it did; empty if it did
+	// not, or if that is so long ago that another may be tried.
+	evictionRefused string
+	refusedAt       time.Time
 }
 
 // expectation is what the cache must show of a ReplicaSet.

@@ -6,7 +6,6 @@ package rollout
 import (
 	"context"
 	"fmt"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,8 +47,13 @@ func (o *observation) replicaSet(uid types.UID) (resourceVersion string, deletin
 	return "", false, false
 }
 
-func (o *observation) snapshot(now time.Time) engine.Snapshot {
-	return engine.Snapshot{Rollout: o.hub, ReplicaSets: o.replicaSets, Now: now}
+// snapshot is what is decided on. Pods are looked at in a restart only.
+func (t *term) snapshot(o *observation, page *entry) engine.Snapshot {
+	s := engine.Snapshot{Rollout: o.hub, ReplicaSets: o.replicaSets, Now: t.config.Clock.Now()}
+	if restarting(o.served) {
+		s.Pods, s.EvictionRefused = t.podsOf(o.replicaSets), page.refusedEviction(s.Now)
+	}
+	return s
 }
 
 func observe(served *v1alpha1.Rollout) *observation {
@@ -77,18 +81,25 @@ func (c *Controller) fromCache(key types.NamespacedName) *observation {
 	o := observe(stored.(*v1alpha1.Rollout))
 	// Taken first, so that it never claims more than what is read after it.
 	o.seenUpTo = c.replicaSets.GetStore().LastStoreSyncResourceVersion()
-	for _, value := range []string{ownedBy(o.served.UID), orphansIn(key.Namespace)} {
+	o.replicaSets = c.replicaSetsOf(o.served)
+	return o
+}
+
+// replicaSetsOf are the ReplicaSets in the cache that concern a Rollout.
+func (c *Controller) replicaSetsOf(r *v1alpha1.Rollout) []*appsv1.ReplicaSet {
+	var concerned []*appsv1.ReplicaSet
+	for _, value := range []string{ownedBy(r.UID), orphansIn(r.Namespace)} {
 		found, err := c.replicaSets.GetTypedIndexer().ByTypedIndex(controllerIndex, value)
 		if err != nil {
 			panic("the index of ReplicaSets by controller is missing: " + err.Error())
 		}
 		for _, rs := range found {
-			if concerns(o.served, rs) && rs.Namespace == key.Namespace {
-				o.replicaSets = append(o.replicaSets, rs)
+			if rs.Namespace == r.Namespace && concerns(r, rs) {
+				concerned = append(concerned, rs)
 			}
 		}
 	}
-	return o
+	return concerned
 }
 
 // fromServers observes a Rollout by consistent reads; nil if there is none. The caches are expected

@@ -138,7 +138,7 @@ func (t *term) reconcile(ctx context.Context, key types.NamespacedName) (time.Du
 		klog.FromContext(ctx).Info("The caches lack the last write, reading from the servers", "patience", cachePatience)
 		return t.reconcileLive(ctx, key, page)
 	}
-	decision := t.decide(seen.snapshot(t.config.Clock.Now()))
+	decision := t.decide(t.snapshot(seen, page))
 	if writes(decision) && !page.verified {
 		return t.reconcileLive(ctx, key, page)
 	}
@@ -155,7 +155,7 @@ func (t *term) reconcileLive(ctx context.Context, key types.NamespacedName, page
 		return 0, err
 	}
 	page.verified = true
-	decision := t.decide(seen.snapshot(t.config.Clock.Now()))
+	decision := t.decide(t.snapshot(seen, page))
 	return withPatience(decision.RequeueAfter), t.act(ctx, seen, page, decision)
 }
 
@@ -180,7 +180,7 @@ func withPatience(requeueAfter time.Duration) time.Duration {
 
 // writes tells whether a decision asks for a write.
 func writes(d engine.Decision) bool {
-	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Delete) > 0 || d.Status != nil
+	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Evict) > 0 || len(d.Delete) > 0 || d.Status != nil
 }
 
 // outcome is how one look at a Rollout ended.

@@ -16,9 +16,6 @@ import (
 	"sluice.dev/sluice/pkg/engine"
 )
 
-// refusalLasts is how long the controller remembers that an eviction was refused.
-const refusalLasts = 30 * time.Second
-
 // uid is that of the pod in the API.
 func (p *Pod) uid() types.UID { return types.UID("pod-" + strconv.Itoa(p.Serial)) }
 
@@ -88,7 +85,7 @@ func (c *Cluster) ready() int {
 
 // evictionRefused is what the controller remembers of refused evictions.
 func (c *Cluster) evictionRefused() string {
-	if c.refusal != "" && c.now.Before(c.refusedAt.Add(refusalLasts)) {
+	if c.refusal != "" && c.now.Before(c.refusedAt.Add(engine.EvictAgainAfter)) {
 		return c.refusal
 	}
 	return ""
