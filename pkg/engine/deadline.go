@@ -23,8 +23,7 @@ const defaultProgressDeadlineSeconds int32 = 600
 // for it an update in flight is then aborted, in this decision; a first deployment never is.
 func (d *decider) judgeDeadline() {
 	r := d.rollout
-	// A restart is not the update's fault: the clock stands still in it, and starts anew when it has ended.
-	d.progressed = d.advanced || d.completed || countsProgressed(d.stored, &r.Status) || d.restartEnded()
+	d.progressed = d.advanced || d.completed || countsProgressed(d.stored, &r.Status) || d.restartEnded() || d.restart != nil && d.restart.moved
 	if d.exceedsDeadline() && d.waitedForUs() {
 		d.progressed = true
 	}
@@ -48,7 +47,7 @@ func countsProgressed(was, is *rollouts.RolloutStatus) bool {
 // it stays so until there is progress, or nothing left to wait for.
 func (d *decider) exceedsDeadline() bool {
 	was := findCondition(d.stored, rollouts.RolloutProgressing)
-	if phase, _ := movement(d.rollout); phase != rollouts.RolloutPhaseProgressing || d.rollout.Status.Abort || d.progressed || d.restart != nil || was == nil {
+	if phase, _ := movement(d.rollout); phase != rollouts.RolloutPhaseProgressing || d.rollout.Status.Abort || d.progressed || d.awaitsEviction() || was == nil {
 		return false
 	}
 	switch was.Reason {
@@ -60,6 +59,10 @@ func (d *decider) exceedsDeadline() bool {
 		return false // The clock stood still, and starts with this decision.
 	}
 }
+
+// awaitsEviction is true while a restart waits for a budget: that is not the update's fault, so the clock stands
+// still. When pods go again, that counts as progress.
+func (d *decider) awaitsEviction() bool { return d.restart != nil && d.restart.refused }
 
 // waitedForUs is true if pods can be moved that could be moved long since: nobody decided meanwhile, as while
 // the server was down, and the update is not to blame. It is, if the cluster has refused to move them, or if
@@ -90,6 +93,9 @@ func (d *decider) setProgressing() {
 	c := findCondition(st, rollouts.RolloutProgressing)
 	if d.progressed {
 		c.LastUpdateTime = microAtOrAfter(d.now)
+	}
+	if d.awaitsEviction() {
+		return
 	}
 	d.requeueIn(c.LastUpdateTime.Add(progressDeadline(d.rollout)).Sub(d.now))
 }

@@ -88,7 +88,9 @@ func (m *machine) run(stale bool) {
 				m.Disturb(rs, rapid.IntRange(0, 20).Draw(t, "pod"))
 			}
 		},
-		"meddle": m.meddle,
+		"meddle":  m.meddle,
+		"restart": func(*rapid.T) { _ = m.Restart() },
+		"undo":    func(t *rapid.T) { _ = m.Undo(rapid.Int64Range(0, 6).Draw(t, "to revision")) },
 	}
 	if stale {
 		actions["remember"] = func(*rapid.T) { m.remembered = append(m.remembered, m.Snapshot()) }
@@ -286,6 +288,9 @@ var (
 func anyStep(t *rapid.T) rollouts.CanaryStep {
 	if rapid.Bool().Draw(t, "weight") {
 		return weight(rapid.OneOf(rapid.Int32Range(0, 100), rapid.SampledFrom([]int32{0, 20, 50, 100})).Draw(t, "setWeight"))
+	}
+	if rapid.IntRange(0, 5).Draw(t, "approval") == 0 {
+		return approval(rapid.Int32Range(1, 2).Draw(t, "required"))
 	}
 	return pause(rapid.SampledFrom([]string{"", "", "0", "1", "10s", "20m"}).Draw(t, "pause"))
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -33,6 +34,10 @@ type restart struct {
 	holder *appsv1.ReplicaSet
 	// blind is true while the ReplicaSets count pods that are not seen yet.
 	blind bool
+	// moved is true if there are fewer old pods than were told of, or others.
+	moved bool
+	// refused is true while it waits for the host to let pods be evicted.
+	refused bool
 }
 
 // beginRestart sees what is left of the restart that is asked for, and whether it has come to its end.
@@ -57,11 +62,24 @@ func (d *decider) beginRestart() {
 		d.restart = nil
 		return
 	}
-	reason, message := reasonEvicting, fmt.Sprintf("%d of %d pods are older than %s and are to be replaced", len(d.restart.old), d.restart.pods, at.UTC().Format(time.RFC3339))
-	if refused := d.observed.EvictionRefused; refused != "" {
-		reason, message = reasonEvictionRefused, refused
-	}
+	reason, message := d.tellRestart(fmt.Sprintf("%d of %d pods are older than %s and are to be replaced", len(d.restart.old), d.restart.pods, at.UTC().Format(time.RFC3339)))
 	setCondition(st, rollouts.RolloutRestarting, corev1.ConditionTrue, reason, message, d.now)
+}
+
+// tellRestart is the reason and the message of the condition of a restart. What was refused stays refused until a
+// pod has gone, though it is tried again in between: else the status would change with every attempt.
+func (d *decider) tellRestart(left string) (reason, message string) {
+	was := findCondition(d.stored, rollouts.RolloutRestarting)
+	d.restart.moved = was == nil || !strings.HasPrefix(was.Message, left)
+	reason, message = reasonEvicting, left
+	switch {
+	case d.observed.EvictionRefused != "":
+		reason, message = reasonEvictionRefused, left+": "+d.observed.EvictionRefused
+	case was != nil && was.Reason == reasonEvictionRefused && !d.restart.moved:
+		reason, message = was.Reason, was.Message
+	}
+	d.restart.refused = reason == reasonEvictionRefused
+	return reason, message
 }
 
 // restartEnded is true in the decision in which a restart comes to its end.
@@ -121,7 +139,7 @@ func (d *decider) withSpare(s split) split {
 	return s
 }
 
-// evict asks for old pods to go, as far as enough others are available; those that are not available cost
+// evict asks for old pods to go, as far as enough others are available; those that are not ready cost
 // nothing. It waits while pods are being moved, since nobody knows then how many there are.
 func (d *decider) evict() {
 	if d.restart == nil {
@@ -138,7 +156,8 @@ func (d *decider) evict() {
 	counted := b.canary.holds() + b.stable.holds() + sum(b.older, pool.holds)
 	budget := min(counted, d.restart.available) - b.minAvailable()
 	for _, pod := range d.restart.old {
-		if reason, _, _ := ailment(pod, d.rollout.Spec.MinReadySeconds, d.now); reason == "" {
+		// A ReplicaSet that was adopted may count a pod as available sooner than the Rollout asks for.
+		if c := podCondition(pod, corev1.PodReady); c != nil && c.Status == corev1.ConditionTrue {
 			if budget <= 0 {
 				continue
 			}

@@ -40,6 +40,8 @@ type Cluster struct {
 	// OnWrite, if set, is called after each write to a ReplicaSet, with its state before (nil if it is
 	// new) and after (nil if it is gone).
 	OnWrite func(before, after *appsv1.ReplicaSet)
+	// OnEvict, if set, is called before a pod of a ReplicaSet is evicted.
+	OnEvict func(rs *appsv1.ReplicaSet, pod *Pod)
 
 	now     time.Time
 	sets    []*appsv1.ReplicaSet

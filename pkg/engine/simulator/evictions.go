@@ -63,6 +63,9 @@ func (c *Cluster) evict(ref engine.PodRef) {
 			c.tell("eviction of %s refused", ref.Name)
 			return
 		}
+		if c.OnEvict != nil {
+			c.OnEvict(rs, c.pods[rs.UID][i])
+		}
 		c.pods[rs.UID] = slices.Delete(slices.Clone(c.pods[rs.UID]), i, i+1)
 		c.Written.Evictions++
 		c.tell("evict %s of %s", ref.Name, rs.Name)
