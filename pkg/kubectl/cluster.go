@@ -25,12 +25,14 @@ const fieldManager = commandName
 type cluster struct {
 	// namespace is the one to work in.
 	namespace string
-	sluice    versioned.Interface
-	kube      kubernetes.Interface
+	// enforced is true if a flag says so, and not the kubeconfig.
+	enforced bool
+	sluice   versioned.Interface
+	kube     kubernetes.Interface
 }
 
 func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
-	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
+	namespace, enforced, err := flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +52,7 @@ func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{namespace: namespace, sluice: sluice, kube: kube}, nil
+	return &cluster{namespace: namespace, enforced: enforced, sluice: sluice, kube: kube}, nil
 }
 
 // impatientKey marks the contexts of requests that are not to be sent again.

@@ -5,9 +5,13 @@ package kubectl
 
 import (
 	"context"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 
@@ -28,6 +32,13 @@ func TestUsageErrorsExitWithOneAndAHint(t *testing.T) {
 		{"set image demo", "error: NAME and at least one CONTAINER=IMAGE are required\nSee 'kubectl sluice set image --help' for usage."},
 		{"set image demo app", "error: \"app\" is not of the form CONTAINER=IMAGE\nSee 'kubectl sluice set image --help' for usage."},
 		{"set image demo =app:1", "error: \"=app:1\" is not of the form CONTAINER=IMAGE\nSee 'kubectl sluice set image --help' for usage."},
+		{"promote demo --dry-run=client", "error: invalid argument \"client\" for \"--dry-run\" flag: must be none or server: only the server knows what a verb does\nSee 'kubectl sluice promote --help' for usage."},
+		{"abort demo --expect-step -1", "error: invalid argument \"-1\" for \"--expect-step\" flag: must be a whole number, 0 or greater\nSee 'kubectl sluice abort --help' for usage."},
+		{"undo demo --to-revision last", "error: invalid argument \"last\" for \"--to-revision\" flag: must be a whole number, 0 or greater\nSee 'kubectl sluice undo --help' for usage."},
+		{"restart demo --in -5m", "error: --in must not be negative: give 30m for half an hour from now\nSee 'kubectl sluice restart --help' for usage."},
+		{"pause demo --override", "error: unknown flag: --override\nSee 'kubectl sluice pause --help' for usage."},
+		{"plan", "error: give the NAME of a Rollout, or a manifest with -f\nSee 'kubectl sluice plan --help' for usage."},
+		{"explain", "error: exactly one NAME of a Rollout is required, not 0\nSee 'kubectl sluice explain --help' for usage."},
 		{"detach", "error: exactly one NAME of a Rollout is required, not 0\nSee 'kubectl sluice detach --help' for usage."},
 		{"detach demo --all", "error: give either NAME or --all, not both\nSee 'kubectl sluice detach --help' for usage."},
 		{"detach demo -A", "error: --all-namespaces needs --all\nSee 'kubectl sluice detach --help' for usage."},
@@ -54,47 +65,59 @@ func TestHelpSpeaksOfKubectlSluice(t *testing.T) {
 }
 
 func TestGetRollout(t *testing.T) {
-	r := demo()
-	rs := replicaSetOf(r, "new")
-	stranger := replicaSetOf(demo(func(r *v1alpha1.Rollout) { r.Name, r.UID = "other", "uid-other" }), "x")
-	b := newBench(r, rs, stranger)
+	b := newBench(treeOf(demo()))
 	if code := b.do(t.Context(), "get rollout rollout.sluice.dev/demo"); code != 0 {
 		t.Fatalf("exit code %d: %s", code, b.errOut)
 	}
 	out := b.out.String()
-	for _, want := range []string{"Name:            demo\n", "  Step:          1/3\n", "⟳ demo", "⧉ demo-new", "canary"} {
+	for _, want := range []string{"Name:            demo\n", "  Step:          1/3\n", "⟳ demo", "⧉ demo-new", "canary", "□ demo-new-p0  Pod         ✔ Running"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
 	}
-	if strings.Contains(out, "other") || strings.Contains(out, "\x1b") {
-		t.Errorf("neither what belongs to others nor colours belong into a pipe:\n%s", out)
+	if strings.Contains(out, "\x1b") {
+		t.Errorf("colours do not belong into a pipe:\n%s", out)
 	}
-	selector := b.kube.Actions()[0].(clienttesting.ListAction).GetListRestrictions().Labels.String()
-	if selector != "app=demo,sluice.dev/pod-template-hash" {
-		t.Errorf("read more than what may belong to the Rollout: %s", selector)
+	b.expectRequests(t, "get rollouttrees")
+}
+
+// expectRequests checks all requests that were sent to either API server.
+func (b *bench) expectRequests(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	for _, action := range append(b.sluice.Actions(), b.kube.Actions()...) {
+		got = append(got, strings.TrimSuffix(action.GetVerb()+" "+action.GetResource().Resource+"/"+action.GetSubresource(), "/"))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("requests: %q, want %q", got, want)
 	}
 }
 
 func TestGetRolloutThatIsNotThere(t *testing.T) {
-	newBench().expect(t, "get rollout demo", 1, "", `Error from server (NotFound): rollouts.sluice.dev "demo" not found`)
+	for _, line := range []string{"get rollout demo", "get rollout demo --watch"} {
+		newBench().expect(t, line, 1, "", `Error from server (NotFound): rollouttrees.sluice.dev "demo" not found`)
+	}
+}
+
+// update changes a tree as the server does when something changes in the cluster.
+func (b *bench) update(t *testing.T, tree *v1alpha1.RolloutTree) {
+	t.Helper()
+	if err := b.sluice.Tracker().Update(v1alpha1.SchemeGroupVersion.WithResource("rollouttrees"), tree, "shop"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestWatchInAPipePrintsABlockForEachChange(t *testing.T) {
-	r := demo()
-	b := newBench(r)
+	tree := treeOf(demo())
+	b := newBench(tree)
 	ctx, cancel := context.WithCancel(t.Context())
 	code := make(chan int, 1)
 	go func() { code <- b.do(ctx, "get rollout demo --watch") }()
-	awaitWatch(t, &b.sluice.Fake, "rollouts")
+	awaitWatch(t, &b.sluice.Fake, "rollouttrees")
 	await(t, "first block", func() bool { return strings.Contains(b.out.String(), "॥ Paused") })
 
-	r = r.DeepCopy()
-	phase(v1alpha1.RolloutPhaseHealthy, "")(r)
-	if err := b.sluice.Tracker().Update(v1alpha1.SchemeGroupVersion.WithResource("rollouts"), r, "shop"); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "second block", func() bool { return strings.Contains(b.out.String(), "✔ Healthy") })
+	b.update(t, treeOf(demo(phase(v1alpha1.RolloutPhaseHealthy, ""))))
+	await(t, "second block", func() bool { return strings.Contains(b.out.String(), "✔ Healthy\nStrategy") })
 	cancel()
 	if got := <-code; got != 0 {
 		t.Errorf("Ctrl-C is the normal end of a watch, not exit code %d", got)
@@ -102,14 +125,43 @@ func TestWatchInAPipePrintsABlockForEachChange(t *testing.T) {
 	if out := b.out.String(); strings.Count(out, "Name: ") != 2 || strings.Contains(out, "\x1b") || !strings.Contains(out, "\n\nName: ") {
 		t.Errorf("want two blocks with an empty line between them and no escape codes:\n%q", out)
 	}
+	list := b.sluice.Actions()[0].(clienttesting.ListAction).GetListRestrictions()
+	if list.Fields.String() != "metadata.name=demo" {
+		t.Errorf("asked for %q", list.Fields)
+	}
+	b.expectRequests(t, "list rollouttrees", "watch rollouttrees")
+}
+
+func TestWatchGoesOnWhenTheServerEndsIt(t *testing.T) {
+	b := newBench(treeOf(demo()))
+	first, watches := watch.NewFake(), atomic.Int32{}
+	b.sluice.PrependWatchReactor("rollouttrees", func(clienttesting.Action) (bool, watch.Interface, error) {
+		return watches.Add(1) == 1, first, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() { code <- b.do(ctx, "get rollout demo --watch") }()
+	await(t, "first watch", func() bool { return watches.Load() == 1 })
+	await(t, "first block", func() bool { return strings.Contains(b.out.String(), "॥ Paused") })
+
+	// The server has restarted: what was watched from is unknown to it, and something has changed since.
+	b.update(t, treeOf(demo(phase(v1alpha1.RolloutPhaseDegraded, "gone wrong"))))
+	first.Error(&apierrors.NewResourceExpired("too old resource version").ErrStatus)
+	first.Stop()
+	await(t, "block after it", func() bool { return strings.Contains(b.out.String(), "gone wrong") })
+	cancel()
+	if got := <-code; got != 0 || b.errOut.String() != "" {
+		t.Errorf("exit code %d, %s", got, b.errOut)
+	}
 }
 
 func TestWatchEndsWhenTheRolloutIsDeleted(t *testing.T) {
-	b := newBench(demo())
+	b := newBench(treeOf(demo()))
 	code := make(chan int, 1)
 	go func() { code <- b.do(t.Context(), "get rollout demo --watch") }()
-	awaitWatch(t, &b.sluice.Fake, "rollouts")
-	if err := b.sluice.Tracker().Delete(v1alpha1.SchemeGroupVersion.WithResource("rollouts"), "shop", "demo"); err != nil {
+	awaitWatch(t, &b.sluice.Fake, "rollouttrees")
+	await(t, "first block", func() bool { return b.out.String() != "" })
+	if err := b.sluice.Tracker().Delete(v1alpha1.SchemeGroupVersion.WithResource("rollouttrees"), "shop", "demo"); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-code; got != 1 || b.errOut.String() != "error: rollout.sluice.dev/demo was deleted\n" {
@@ -118,7 +170,7 @@ func TestWatchEndsWhenTheRolloutIsDeleted(t *testing.T) {
 }
 
 func TestWatchEndsWithItsTimeout(t *testing.T) {
-	b := newBench(demo())
+	b := newBench(treeOf(demo()))
 	if code := b.do(t.Context(), "get rollout demo --watch --timeout 50ms"); code != 0 {
 		t.Errorf("exit code %d: %s", code, b.errOut)
 	}

@@ -9,20 +9,21 @@ import (
 	"slices"
 	"time"
 
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/kubectl/live"
 	"sluice.dev/sluice/pkg/kubectl/view"
 )
 
 // display is where a tree is shown that changes.
 type display interface {
-	show(snapshot view.Snapshot, problem error, paint view.Painter) error
+	show(tree *v1alpha1.RolloutTree, problem error, paint view.Painter) error
 }
 
 // terminal repaints in place.
 type terminal struct{ screen *live.Screen }
 
-func (t *terminal) show(snapshot view.Snapshot, problem error, paint view.Painter) error {
-	lines := view.Rollout(snapshot, time.Now(), paint)
+func (t *terminal) show(tree *v1alpha1.RolloutTree, problem error, paint view.Painter) error {
+	lines := view.Rollout(tree, time.Now(), paint)
 	if problem != nil {
 		lines = append(lines, "", paint(view.Warning, problem.Error()))
 	}
@@ -36,13 +37,13 @@ type pipe struct {
 	last     []string
 }
 
-func (p *pipe) show(snapshot view.Snapshot, problem error, _ view.Painter) error {
+func (p *pipe) show(tree *v1alpha1.RolloutTree, problem error, _ view.Painter) error {
 	p.problems.tell(problem)
-	ageless := view.Rollout(snapshot, time.Time{}, view.NoColour)
+	ageless := view.Rollout(tree, time.Time{}, view.NoColour)
 	if slices.Equal(ageless, p.last) {
 		return nil
 	}
-	lines := view.Rollout(snapshot, time.Now(), view.NoColour)
+	lines := view.Rollout(tree, time.Now(), view.NoColour)
 	if p.last != nil {
 		lines = slices.Insert(lines, 0, "")
 	}

@@ -15,9 +15,30 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// explain says an error in the lines that a person should read: what failed as kubectl says it, the
+// hinted is an error with what to do about it.
+type hinted struct {
+	err  error
+	hint string
+}
+
+// Error is the error itself.
+func (h *hinted) Error() string { return h.err.Error() }
+
+// Unwrap is the error itself.
+func (h *hinted) Unwrap() error { return h.err }
+
+// explained says an error in the lines that a person should read: what failed as kubectl says it, the
 // machine-readable causes, and what to do where that is known.
-func explain(err error) []string {
+func explained(err error) []string {
+	lines := explainError(err)
+	var advice *hinted
+	if errors.As(err, &advice) {
+		lines = append(lines, advice.hint)
+	}
+	return lines
+}
+
+func explainError(err error) []string {
 	var answer apierrors.APIStatus
 	var unreachable *url.Error
 	switch {

@@ -79,15 +79,14 @@ func (p *plugin) list(ctx context.Context, o listOptions) error {
 		}
 		return writeLines(p.Out, table.Update(pointers(all.Items)))
 	}
-	feed := live.NewFeed()
-	current := live.Follow[v1alpha1.Rollout](feed, "Rollouts", client, options)
+	feed := live.NewFeed[v1alpha1.Rollout]("Rollouts", client, options)
 	if err := feed.Start(ctx); err != nil {
 		return err
 	}
 	problems := problems{out: p.ErrOut}
 	err = live.Run(ctx, live.Pace{Least: leastListing}, feed.Changed(), func() (bool, error) {
 		problems.tell(feed.Problem())
-		return false, writeLines(p.Out, table.Update(current()))
+		return false, writeLines(p.Out, table.Update(feed.Objects()))
 	})
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -102,4 +101,12 @@ func (p *plugin) foundNothing(namespace string) {
 		return
 	}
 	fmt.Fprintf(p.ErrOut, "No resources found in %s namespace.\n", namespace)
+}
+
+func pointers[T any](items []T) []*T {
+	result := make([]*T, 0, len(items))
+	for i := range items {
+		result = append(result, &items[i])
+	}
+	return result
 }

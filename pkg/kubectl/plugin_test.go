@@ -54,12 +54,16 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// testNow is the time at which commands run.
+var testNow = time.Date(2026, 1, 2, 12, 0, 0, 1, time.UTC)
+
 func newBench(objects ...runtime.Object) *bench {
 	var ours, theirs []runtime.Object
 	for _, object := range objects {
-		if _, our := object.(*v1alpha1.Rollout); our {
+		switch object.(type) {
+		case *v1alpha1.Rollout, *v1alpha1.RolloutTree:
 			ours = append(ours, object)
-		} else {
+		default:
 			theirs = append(theirs, object)
 		}
 	}
@@ -73,6 +77,7 @@ func newBench(objects ...runtime.Object) *bench {
 			return &cluster{namespace: "shop", sluice: b.sluice, kube: b.kube}, nil
 		},
 		detachInterval: time.Millisecond,
+		now:            func() time.Time { return testNow },
 	}
 	return b
 }
@@ -132,7 +137,7 @@ func demo(change ...func(*v1alpha1.Rollout)) *v1alpha1.Rollout {
 		},
 		Status: v1alpha1.RolloutStatus{
 			ObservedGeneration: 2, Phase: v1alpha1.RolloutPhasePaused, Message: "CanaryPauseStep", Replicas: 1, ReadyReplicas: 1,
-			CurrentPodHash: "new", StableRS: "old", CurrentStepIndex: ptr.To[int32](1),
+			Revision: 4, CurrentPodHash: "new", StableRS: "old", CurrentStepIndex: ptr.To[int32](1),
 			Canary: &v1alpha1.CanaryStatus{Weights: &v1alpha1.CanaryWeights{Canary: v1alpha1.WeightDestination{Weight: 20}}},
 		},
 	}
@@ -146,6 +151,21 @@ func demo(change ...func(*v1alpha1.Rollout)) *v1alpha1.Rollout {
 
 func phase(phase v1alpha1.RolloutPhase, message string) func(*v1alpha1.Rollout) {
 	return func(r *v1alpha1.Rollout) { r.Status.Phase, r.Status.Message = phase, message }
+}
+
+// treeOf is what the server shows of a Rollout.
+func treeOf(r *v1alpha1.Rollout) *v1alpha1.RolloutTree {
+	return &v1alpha1.RolloutTree{
+		ObjectMeta: metav1.ObjectMeta{Name: r.Name, Namespace: r.Namespace, UID: r.UID, CreationTimestamp: r.CreationTimestamp},
+		Rollout: v1alpha1.TreeRollout{
+			Strategy: "Canary", Phase: r.Status.Phase, Message: r.Status.Message, StepIndex: r.Status.CurrentStepIndex, Steps: 3, SetWeight: 20,
+			Replicas: 1, CurrentReplicas: 1, ReadyReplicas: r.Status.ReadyReplicas,
+		},
+		Revisions: []v1alpha1.TreeRevision{{Revision: 1, ReplicaSets: []v1alpha1.TreeReplicaSet{{
+			Name: r.Name + "-new", PodHash: "new", Role: v1alpha1.TreeRoleCanary, Status: "Healthy", Replicas: 1, CreationTimestamp: r.CreationTimestamp,
+			Pods: []v1alpha1.TreePod{{Name: r.Name + "-new-p0", Status: "Running", ReadyContainers: 1, Containers: 1, CreationTimestamp: r.CreationTimestamp}},
+		}}}},
+	}
 }
 
 // replicaSetOf is a ReplicaSet that a Rollout controls.

@@ -41,6 +41,8 @@ type plugin struct {
 	connect func() (*cluster, error)
 	// detachInterval is the time between two looks at what is left to detach.
 	detachInterval time.Duration
+	// now tells the time.
+	now func() time.Time
 	// usage is true until the arguments of the command have been accepted.
 	usage bool
 }
@@ -57,6 +59,7 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 		IOStreams:      streams,
 		connect:        func() (*cluster, error) { return connect(flags) },
 		detachInterval: 500 * time.Millisecond,
+		now:            time.Now,
 	}
 	rest := slices.Clone(args[1:])
 	if strings.TrimSuffix(filepath.Base(args[0]), ".exe") == completerName {
@@ -81,7 +84,7 @@ func (p *plugin) run(ctx context.Context, flags *genericclioptions.ConfigFlags, 
 	case p.usage:
 		fmt.Fprintf(p.ErrOut, "error: %v\nSee '%s --help' for usage.\n", err, command.CommandPath())
 	default:
-		for _, line := range explain(err) {
+		for _, line := range explained(err) {
 			fmt.Fprintln(p.ErrOut, line)
 		}
 	}
@@ -121,6 +124,13 @@ a subresource that any client can call; this plugin is the comfortable way to.`,
 		p.promoteCommand(),
 		p.abortCommand(),
 		p.retryCommand(),
+		p.pauseCommand(),
+		p.resumeCommand(),
+		p.restartCommand(),
+		p.undoCommand(),
+		p.planCommand(),
+		p.explainCommand(),
+		p.historyCommand(),
 		p.detachCommand(),
 		p.versionCommand(),
 	)

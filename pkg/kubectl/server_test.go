@@ -65,7 +65,8 @@ func TestAnswersOfServers(t *testing.T) {
 		},
 		{
 			"the server of Sluice is down", 503, nil, "service unavailable",
-			"Error from server (ServiceUnavailable): the server is currently unable to handle the request (post rollouts.sluice.dev demo)\n" +
+			"The answer was lost (the server is currently unable to handle the request (post rollouts.sluice.dev demo)). Asking again, with the same requestID.\n" +
+				"Error from server (ServiceUnavailable): the server is currently unable to handle the request (post rollouts.sluice.dev demo)\n" +
 				"'kubectl describe apiservice v1alpha1.sluice.dev' tells whether the server of Sluice is there.\n",
 		},
 		{
@@ -77,7 +78,7 @@ func TestAnswersOfServers(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
 			url, _ := serve(t, test.code, test.header, test.body)
-			code, out, errOut := process(t, "kubectl-sluice", "promote", "demo", "--server", url)
+			code, out, errOut := process(t, "kubectl-sluice", "abort", "demo", "--server", url)
 			if code != 1 || out != "" || errOut != test.errOut {
 				t.Errorf("exit code %d, %q, on stderr\n%s\nwant\n%s", code, out, errOut, test.errOut)
 			}
@@ -162,7 +163,10 @@ func TestCompletion(t *testing.T) {
 		{"containers after the name", "__complete set image demo ", "prepare=\napp=\nproxy=\n:6"},
 		{"a flag that takes a name", "__complete list rollouts --name ", "api\ndemo\n:4"},
 		{"names in the kubeconfig", "__complete promote demo --context ", "east\nwest\n:4"},
-		{"subcommands", "__complete re", "retry\tStart an aborted update again\n:4"},
+		{"subcommands", "__complete ret", "retry\tStart an aborted update again\n:4"},
+		{"names, for every command that takes one", "__complete explain ", "api\ndemo\n:4"},
+		{"revisions to go back to", "__complete undo demo --to-revision ", "1\n:4"},
+		{"dry runs", "__complete pause demo --dry-run ", "none\nserver\n:4"},
 	}
 	kubeconfig := filepath.Join(t.TempDir(), "config")
 	if err := os.WriteFile(kubeconfig, []byte("contexts: [{name: west, context: {cluster: w}}, {name: east, context: {cluster: e}}]"), 0o600); err != nil {
@@ -173,7 +177,7 @@ func TestCompletion(t *testing.T) {
 		t.Run(test.rule, func(t *testing.T) {
 			api := demo()
 			api.Name = "api"
-			b := newBench(demo(), api)
+			b := newBench(demo(), api, replicaSetOf(demo(), "old"))
 			args := strings.Split(test.line, " ")
 			if code := b.run(t.Context(), genericclioptions.NewConfigFlags(false), args); code != 0 || strings.TrimSpace(b.out.String()) != test.want {
 				t.Errorf("exit code %d, offered %q, want %q", code, b.out, test.want)

@@ -75,17 +75,16 @@ func (p *plugin) waitForStatus(ctx context.Context, c *cluster, name string, wat
 		_, err := finished(first)
 		return err
 	}
-	feed := live.NewFeed()
-	current := c.followOne(feed, first)
+	feed := live.NewFeed[v1alpha1.Rollout]("the Rollout", c.sluice.SluiceV1alpha1().Rollouts(c.namespace), named(name))
 	if err := feed.Start(ctx); err != nil {
 		return err
 	}
 	last, problems := "", problems{out: p.ErrOut}
 	return live.Run(ctx, live.Pace{}, feed.Changed(), func() (bool, error) {
 		problems.tell(feed.Problem())
-		r, err := current()
-		if err != nil {
-			return false, err
+		r := same(feed.Objects(), first)
+		if r == nil {
+			return false, deleted(name)
 		}
 		if line := phaseLine(r); line != last {
 			fmt.Fprintln(p.Out, line)

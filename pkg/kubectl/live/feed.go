@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,19 +17,16 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Feed follows lists of objects and says when any of them has changed. Add lists with Follow, then Start.
-type Feed struct {
-	changed   chan struct{}
-	informers []cache.SharedIndexInformer
-
-	mu       sync.Mutex
-	problems map[string]error
+// Feed holds the objects of one list as the API server has them now, and says when any of them has changed.
+// It is one list and one watch, which begin anew when the server ends them.
+type Feed[T any] struct {
+	what     string
+	informer cache.SharedIndexInformer
+	changed  chan struct{}
 	failed   chan error
-}
 
-// NewFeed returns a Feed that follows nothing yet.
-func NewFeed() *Feed {
-	return &Feed{changed: make(chan struct{}, 1), failed: make(chan error, 1), problems: map[string]error{}}
+	mu      sync.Mutex
+	problem error
 }
 
 // Lister is the part of a typed client that a Feed reads from.
@@ -40,35 +35,28 @@ type Lister[L runtime.Object] interface {
 	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
 }
 
-// Follow adds a list to a Feed that is not started yet. The options choose what is in it. The function
-// that it returns gives what is in it now, in no order; it must not be modified.
-func Follow[T any, P interface {
+// NewFeed returns a Feed that is not started yet. The options choose what is in it, what says it for people.
+func NewFeed[T any, P interface {
 	*T
 	runtime.Object
-}, L runtime.Object](f *Feed, what string, client Lister[L], options metav1.ListOptions) func() []P {
+}, L runtime.Object](what string, client Lister[L], options metav1.ListOptions) *Feed[T] {
+	f := &Feed[T]{what: what, changed: make(chan struct{}, 1), failed: make(chan error, 1)}
 	source := &listOnce{cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector, o.FieldSelector = options.LabelSelector, options.FieldSelector
 			list, err := client.List(ctx, o)
-			f.note(what, err)
+			f.note(err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.LabelSelector, o.FieldSelector = options.LabelSelector, options.FieldSelector
 			w, err := client.Watch(ctx, o)
-			f.note(what, err)
+			f.note(err)
 			return w, err
 		},
 	}}
-	informer := cache.NewSharedIndexInformer(source, P(new(T)), 0, nil)
-	f.informers = append(f.informers, informer)
-	return func() []P {
-		var objects []P
-		for _, object := range informer.GetStore().List() {
-			objects = append(objects, object.(P))
-		}
-		return objects
-	}
+	f.informer = cache.NewSharedIndexInformer(source, P(new(T)), 0, nil)
+	return f
 }
 
 // listOnce is a source that is listed, then watched. Streaming the list would be of no use for so few
@@ -78,62 +66,62 @@ type listOnce struct{ cache.ListWatch }
 // IsWatchListSemanticsUnSupported tells the informer to list.
 func (*listOnce) IsWatchListSemanticsUnSupported() bool { return true }
 
-// Start follows until the context ends. It returns when every list is there, or with the error of the
-// first that cannot be had. Later errors are retried, and told by Problem.
-func (f *Feed) Start(ctx context.Context) error {
+// Start follows until the context ends. It returns when the list is there, or with the error if it cannot
+// be had. Later errors are retried, and told by Problem.
+func (f *Feed[T]) Start(ctx context.Context) error {
 	notify := cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { f.signal() },
 		UpdateFunc: func(any, any) { f.signal() },
 		DeleteFunc: func(any) { f.signal() },
 	}
-	for _, informer := range f.informers {
-		if _, err := informer.AddEventHandler(notify); err != nil {
-			return fmt.Errorf("cannot follow changes: %w", err)
-		}
-		// Failures are noted where they happen, so there is nothing left to do here but not to log them.
-		if err := informer.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) {}); err != nil {
-			return fmt.Errorf("cannot follow changes: %w", err)
-		}
-		go informer.RunWithContext(ctx)
+	if _, err := f.informer.AddEventHandler(notify); err != nil {
+		return fmt.Errorf("cannot follow changes: %w", err)
 	}
-	for _, informer := range f.informers {
-		select {
-		case err := <-f.failed:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-informer.HasSyncedChecker().Done():
-		}
+	// Failures are noted where they happen, so there is nothing left to do here but not to log them.
+	if err := f.informer.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) {}); err != nil {
+		return fmt.Errorf("cannot follow changes: %w", err)
 	}
-	return nil
+	go f.informer.RunWithContext(ctx)
+	select {
+	case err := <-f.failed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.informer.HasSyncedChecker().Done():
+		return nil
+	}
+}
+
+// Objects are those there are now, in no order. They must not be modified.
+func (f *Feed[T]) Objects() []*T {
+	var objects []*T
+	for _, object := range f.informer.GetStore().List() {
+		objects = append(objects, object.(*T))
+	}
+	return objects
 }
 
 // Changed receives once after one or many changes.
-func (f *Feed) Changed() <-chan struct{} { return f.changed }
+func (f *Feed[T]) Changed() <-chan struct{} { return f.changed }
 
 // Problem is why what the Feed holds may be out of date; nil if it is not.
-func (f *Feed) Problem() error {
+func (f *Feed[T]) Problem() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var problems []error
-	for _, what := range slices.Sorted(maps.Keys(f.problems)) {
-		problems = append(problems, fmt.Errorf("cannot watch %s, trying again: %w", what, f.problems[what]))
+	if f.problem == nil {
+		return nil
 	}
-	return errors.Join(problems...)
+	return fmt.Errorf("cannot watch %s, trying again: %w", f.what, f.problem)
 }
 
-// note remembers how the last call for a list went. That a watch has ended, or must start anew, is normal.
-func (f *Feed) note(what string, err error) {
+// note remembers how the last call went. That a watch has ended, or must start anew, is normal.
+func (f *Feed[T]) note(err error) {
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
 		return
 	}
 	f.mu.Lock()
-	_, had := f.problems[what]
-	if err == nil {
-		delete(f.problems, what)
-	} else {
-		f.problems[what] = err
-	}
+	before := f.problem
+	f.problem = err
 	f.mu.Unlock()
 	if err != nil {
 		select {
@@ -141,12 +129,12 @@ func (f *Feed) note(what string, err error) {
 		default:
 		}
 	}
-	if had != (err != nil) {
+	if (before == nil) != (err == nil) {
 		f.signal()
 	}
 }
 
-func (f *Feed) signal() {
+func (f *Feed[T]) signal() {
 	select {
 	case f.changed <- struct{}{}:
 	default:

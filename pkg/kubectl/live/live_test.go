@@ -28,7 +28,7 @@ func newPod(name string) *corev1.Pod {
 }
 
 // await waits for a change after which the condition holds.
-func await(t *testing.T, f *Feed, condition func() bool) {
+func await(t *testing.T, f *Feed[corev1.Pod], condition func() bool) {
 	t.Helper()
 	limit := time.After(wait.ForeverTestTimeout)
 	for !condition() {
@@ -46,14 +46,13 @@ func TestFeedFollows(t *testing.T) {
 	watcher := watch.NewFake()
 	client := fake.NewClientset(newPod("first"))
 	client.PrependWatchReactor("pods", clienttesting.DefaultWatchReactor(watcher, nil))
-	feed := NewFeed()
-	pods := Follow[corev1.Pod](feed, "pods", client.CoreV1().Pods("shop"), metav1.ListOptions{})
+	feed := NewFeed[corev1.Pod]("pods", client.CoreV1().Pods("shop"), metav1.ListOptions{})
 	if err := feed.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
 	names := func() []string {
 		var names []string
-		for _, pod := range pods() {
+		for _, pod := range feed.Objects() {
 			names = append(names, pod.Name)
 		}
 		slices.Sort(names)
@@ -70,8 +69,7 @@ func TestFeedFollows(t *testing.T) {
 
 func TestFeedAsksForWhatItWasToldTo(t *testing.T) {
 	client := fake.NewClientset()
-	feed := NewFeed()
-	Follow[corev1.Pod](feed, "pods", client.CoreV1().Pods("shop"), metav1.ListOptions{LabelSelector: "app=web", FieldSelector: "metadata.name=x"})
+	feed := NewFeed[corev1.Pod]("pods", client.CoreV1().Pods("shop"), metav1.ListOptions{LabelSelector: "app=web", FieldSelector: "metadata.name=x"})
 	if err := feed.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -86,15 +84,14 @@ func TestFeedStartFailsWithTheFirstRefusal(t *testing.T) {
 	client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(corev1.Resource("pods"), "", errors.New("no"))
 	})
-	feed := NewFeed()
-	Follow[corev1.Pod](feed, "pods", client.CoreV1().Pods("shop"), metav1.ListOptions{})
+	feed := NewFeed[corev1.Pod]("pods", client.CoreV1().Pods("shop"), metav1.ListOptions{})
 	if err := feed.Start(t.Context()); !apierrors.IsForbidden(err) {
 		t.Errorf("got %v, want Forbidden", err)
 	}
 }
 
 func TestFeedProblem(t *testing.T) {
-	feed := NewFeed()
+	feed := NewFeed[corev1.Pod]("pods", fake.NewClientset().CoreV1().Pods("shop"), metav1.ListOptions{})
 	tests := []struct {
 		rule string
 		err  error
@@ -107,7 +104,7 @@ func TestFeedProblem(t *testing.T) {
 		{"an expired watch is normal", apierrors.NewResourceExpired("old"), ""},
 	}
 	for _, test := range tests {
-		feed.note("pods", test.err)
+		feed.note(test.err)
 		got := ""
 		if err := feed.Problem(); err != nil {
 			got = err.Error()

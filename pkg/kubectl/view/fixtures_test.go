@@ -5,16 +5,11 @@ package view
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
-	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
@@ -49,45 +44,41 @@ func web(change ...func(*v1alpha1.Rollout)) *v1alpha1.Rollout {
 	return r
 }
 
-// replicaSet is a ReplicaSet of web with all its pods available.
-func replicaSet(hash string, revision int, replicas int32, image string, age time.Duration) *appsv1.ReplicaSet {
-	rs := &appsv1.ReplicaSet{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: "web-" + hash, Namespace: "shop", UID: types.UID("uid-" + hash), CreationTimestamp: ago(age),
-			Labels:          map[string]string{rollouts.PodTemplateHashLabel: hash},
-			Annotations:     map[string]string{rollouts.RevisionAnnotation: strconv.Itoa(revision)},
-			OwnerReferences: []metav1.OwnerReference{{UID: "uid-web", Controller: ptr.To(true)}},
+// tree is what the server makes of a Rollout like web, in its first pause, and of ReplicaSets, the newest
+// revision first.
+func tree(replicaSets []v1alpha1.TreeReplicaSet, change ...func(*v1alpha1.RolloutTree)) *v1alpha1.RolloutTree {
+	t := &v1alpha1.RolloutTree{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", UID: "uid-web", CreationTimestamp: ago(12 * time.Minute)},
+		Rollout: v1alpha1.TreeRollout{
+			Strategy: "Canary", Phase: v1alpha1.RolloutPhasePaused, Message: "CanaryPauseStep",
+			StepIndex: ptr.To[int32](1), Steps: 8, SetWeight: 20, ActualWeight: 20,
+			Replicas: 5, CurrentReplicas: 5, UpdatedReplicas: 1, ReadyReplicas: 5, AvailableReplicas: 5,
 		},
-		Spec:   appsv1.ReplicaSetSpec{Replicas: ptr.To(replicas)},
-		Status: appsv1.ReplicaSetStatus{Replicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas},
 	}
-	rs.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Image: image}}
+	for i, rs := range replicaSets {
+		t.Revisions = append(t.Revisions, v1alpha1.TreeRevision{
+			Revision: int64(len(replicaSets) - i), ReplicaSets: []v1alpha1.TreeReplicaSet{rs},
+		})
+	}
+	for _, f := range change {
+		f(t)
+	}
+	return t
+}
+
+// replicaSet is a ReplicaSet of web with all its pods running.
+func replicaSet(hash string, role v1alpha1.TreeRole, replicas int32, image string, age time.Duration) v1alpha1.TreeReplicaSet {
+	rs := v1alpha1.TreeReplicaSet{
+		Name: "web-" + hash, CreationTimestamp: ago(age), PodHash: hash, Role: role, Status: "Healthy",
+		Replicas: replicas, ReadyReplicas: replicas, AvailableReplicas: replicas, Images: []string{image},
+	}
+	if replicas == 0 {
+		rs.Status = "ScaledDown"
+	}
+	for i := range replicas {
+		rs.Pods = append(rs.Pods, v1alpha1.TreePod{
+			Name: fmt.Sprintf("%s-p%d", rs.Name, i), CreationTimestamp: rs.CreationTimestamp, Status: "Running", ReadyContainers: 1, Containers: 1,
+		})
+	}
 	return rs
-}
-
-// podsFor are running pods, one for each that the ReplicaSet has available.
-func podsFor(rs *appsv1.ReplicaSet) []*corev1.Pod {
-	var pods []*corev1.Pod
-	for i := range rs.Status.AvailableReplicas {
-		pods = append(pods, pod(rs, fmt.Sprintf("p%d", i), runningStatus()))
-	}
-	return pods
-}
-
-func pod(rs *appsv1.ReplicaSet, suffix string, status corev1.PodStatus) *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: rs.Name + "-" + suffix, Namespace: rs.Namespace, CreationTimestamp: rs.CreationTimestamp,
-			OwnerReferences: []metav1.OwnerReference{{UID: rs.UID, Controller: ptr.To(true)}},
-		},
-		Spec:   corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}},
-		Status: status,
-	}
-}
-
-func runningStatus() corev1.PodStatus {
-	return corev1.PodStatus{
-		Phase:             corev1.PodRunning,
-		ContainerStatuses: []corev1.ContainerStatus{{Name: "app", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
-	}
 }

@@ -51,11 +51,14 @@ func setWeight(r *v1alpha1.Rollout) int32 {
 	return status.Canary.Weights.Canary.Weight
 }
 
+// noStrategy is shown of a Rollout that has none.
+const noStrategy = "<none>"
+
 func strategyName(r *v1alpha1.Rollout) string {
 	if r.Spec.Strategy.Canary != nil {
 		return "Canary"
 	}
-	return "<none>"
+	return noStrategy
 }
 
 func desiredReplicas(r *v1alpha1.Rollout) int32 {

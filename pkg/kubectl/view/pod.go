@@ -7,178 +7,57 @@ import (
 	"fmt"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
-// podSummary is what kubectl get pods says of a pod: the same words for the same states.
-type podSummary struct {
-	reason   string
-	ready    int
-	total    int
-	restarts int
-}
-
-// info is what stands in the last column of the tree.
-func (p podSummary) info() string {
-	info := fmt.Sprintf("ready:%d/%d", p.ready, p.total)
-	if p.restarts > 0 {
-		info += fmt.Sprintf(",restarts:%d", p.restarts)
+// podInfo is what stands in the last column of the tree.
+func podInfo(pod *v1alpha1.TreePod) string {
+	info := fmt.Sprintf("ready:%d/%d", pod.ReadyContainers, pod.Containers)
+	if pod.Restarts > 0 {
+		info += fmt.Sprintf(",restarts:%d", pod.Restarts)
 	}
 	return info
 }
 
-// status puts a mark in front of the reason. A reason that is not known here is an error of a container.
-func (p podSummary) status() status {
-	switch p.reason {
+// podStatus puts a mark in front of the word for a pod. A word that is not known here is an error of a
+// container.
+func podStatus(pod *v1alpha1.TreePod) status {
+	word := pod.Status
+	switch word {
 	case "Running":
-		if p.ready < p.total {
-			return status{markProgressing, p.reason}
+		if pod.ReadyContainers < pod.Containers {
+			return status{markProgressing, word}
 		}
-		return status{markOK, p.reason}
+		return status{markOK, word}
 	case "Completed", "Succeeded":
-		return status{markOK, p.reason}
-	case "Pending", corev1.PodReasonSchedulingGated:
-		return status{markWaiting, p.reason}
+		return status{markOK, word}
+	case "Pending", "SchedulingGated":
+		return status{markWaiting, word}
 	case "ContainerCreating", "PodInitializing", "Terminating", "NotReady":
-		return status{markProgressing, p.reason}
-	case "Unknown":
-		return status{markUnknown, p.reason}
+		return status{markProgressing, word}
+	case "Unknown", "":
+		return status{markUnknown, word}
 	}
-	cause := strings.TrimPrefix(p.reason, "Init:")
+	cause := strings.TrimPrefix(word, "Init:")
 	switch {
 	case strings.HasPrefix(cause, "ErrImage"), strings.HasPrefix(cause, "ImagePull"), cause == "InvalidImageName":
-		return status{markWarning, p.reason}
+		return status{markWarning, word}
 	case strings.Contains(cause, "/"):
-		return status{markProgressing, p.reason}
+		return status{markProgressing, word}
 	}
-	return status{markBad, p.reason}
+	return status{markBad, word}
 }
 
-// summarise follows the printer of kubectl get pods.
-func summarise(pod *corev1.Pod) podSummary {
-	p := podSummary{reason: string(pod.Status.Phase), total: len(pod.Spec.Containers)}
-	if pod.Status.Reason != "" {
-		p.reason = pod.Status.Reason
+// replicaSetStatus puts a mark in front of the word for a ReplicaSet.
+func replicaSetStatus(rs *v1alpha1.TreeReplicaSet) status {
+	marks := map[string]mark{
+		"Healthy":        markOK,
+		"Progressing":    markProgressing,
+		"ScaledDown":     markScaledDown,
+		"ReplicaFailure": markWarning,
 	}
-	if scheduled := condition(pod, corev1.PodScheduled); scheduled != nil && scheduled.Reason == corev1.PodReasonSchedulingGated {
-		p.reason = corev1.PodReasonSchedulingGated
+	if m, known := marks[rs.Status]; known {
+		return status{m, rs.Status}
 	}
-	initializing := p.addInit(pod)
-	initialized := condition(pod, corev1.PodInitialized)
-	if !initializing || initialized != nil && initialized.Status == corev1.ConditionTrue {
-		p.addMain(pod)
-	}
-	terminal := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	switch {
-	case pod.DeletionTimestamp == nil:
-	case pod.Status.Reason == "NodeLost":
-		p.reason = "Unknown"
-	case !terminal:
-		p.reason = "Terminating"
-	}
-	return p
-}
-
-// addInit goes through the init containers until the first that is not done. It reports whether there is
-// one, in which case the reason is that one's.
-func (p *podSummary) addInit(pod *corev1.Pod) bool {
-	sidecars := map[string]bool{}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			sidecars[c.Name] = true
-			p.total++
-		}
-	}
-	for i := range pod.Status.InitContainerStatuses {
-		c := &pod.Status.InitContainerStatuses[i]
-		p.restarts += int(c.RestartCount)
-		switch terminated, waiting := c.State.Terminated, c.State.Waiting; {
-		case terminated != nil && terminated.ExitCode == 0:
-			continue
-		case sidecars[c.Name] && c.Started != nil && *c.Started:
-			if c.Ready {
-				p.ready++
-			}
-			continue
-		case terminated != nil:
-			p.reason = "Init:" + exitReason(terminated)
-		case waiting != nil && waiting.Reason != "" && waiting.Reason != "PodInitializing":
-			p.reason = "Init:" + waiting.Reason
-		default:
-			p.reason = fmt.Sprintf("Init:%d/%d", i, len(pod.Spec.InitContainers))
-		}
-		return true
-	}
-	return false
-}
-
-// addMain goes through the containers backwards, so that the reason of the first one wins. Restarts of init
-// containers that are over no longer count, those of sidecars do.
-func (p *podSummary) addMain(pod *corev1.Pod) {
-	p.restarts = sidecarRestarts(pod)
-	running, failure := false, ""
-	for i := len(pod.Status.ContainerStatuses) - 1; i >= 0; i-- {
-		c := &pod.Status.ContainerStatuses[i]
-		p.restarts += int(c.RestartCount)
-		switch {
-		case c.State.Waiting != nil && c.State.Waiting.Reason != "":
-			p.reason = c.State.Waiting.Reason
-		case c.State.Terminated != nil:
-			p.reason = exitReason(c.State.Terminated)
-			if c.State.Terminated.ExitCode != 0 {
-				failure = p.reason
-			}
-		case c.Ready && c.State.Running != nil:
-			running = true
-			p.ready++
-		}
-	}
-	if p.reason != "Completed" {
-		return
-	}
-	ready := condition(pod, corev1.PodReady)
-	switch {
-	case running && ready != nil && ready.Status == corev1.ConditionTrue:
-		p.reason = "Running"
-	case failure != "":
-		p.reason = failure
-	case running:
-		p.reason = "NotReady"
-	}
-}
-
-func sidecarRestarts(pod *corev1.Pod) int {
-	restarts := 0
-	for i := range pod.Spec.InitContainers {
-		spec := &pod.Spec.InitContainers[i]
-		if spec.RestartPolicy == nil || *spec.RestartPolicy != corev1.ContainerRestartPolicyAlways {
-			continue
-		}
-		for j := range pod.Status.InitContainerStatuses {
-			if pod.Status.InitContainerStatuses[j].Name == spec.Name {
-				restarts += int(pod.Status.InitContainerStatuses[j].RestartCount)
-			}
-		}
-	}
-	return restarts
-}
-
-func exitReason(t *corev1.ContainerStateTerminated) string {
-	switch {
-	case t.Reason != "":
-		return t.Reason
-	case t.Signal != 0:
-		return fmt.Sprintf("Signal:%d", t.Signal)
-	}
-	return fmt.Sprintf("ExitCode:%d", t.ExitCode)
-}
-
-func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
-	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == kind {
-			return &pod.Status.Conditions[i]
-		}
-	}
-	return nil
+	return status{markUnknown, rs.Status}
 }

@@ -5,6 +5,7 @@ package view
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -20,7 +21,22 @@ type span struct {
 // cell is what stands in one column of one row.
 type cell []span
 
-func text(s string) cell { return cell{{text: s}} }
+// text is a cell without a tone. What others have written is made fit for a row of a table.
+func text(s string) cell { return cell{{text: Printable(s)}} }
+
+// Printable is a text that somebody else has written, such as the reason for an action, as one line that
+// cannot steer the terminal: control characters are replaced.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
 
 // width is the number of columns on the screen. Every sign used here is one column wide.
 func (c cell) width() int {

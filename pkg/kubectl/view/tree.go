@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
+
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
 // The icons of the kinds in the tree.
@@ -20,11 +21,16 @@ const (
 	iconPod        = "□"
 )
 
-// The role that a ReplicaSet has in an update.
-var (
-	roleStable = span{Good, "stable"}
-	roleCanary = span{Warning, "canary"}
-)
+// roleTone is how the role that a ReplicaSet has in an update is shown.
+func roleTone(role v1alpha1.TreeRole) Tone {
+	switch role {
+	case v1alpha1.TreeRoleStable:
+		return Good
+	case v1alpha1.TreeRoleCanary:
+		return Warning
+	}
+	return Plain
+}
 
 // node is one row of the tree with what hangs below it.
 type node struct {
@@ -37,40 +43,39 @@ type node struct {
 
 // Rollout prints one Rollout: the header, an empty line, and the tree of its revisions, their ReplicaSets
 // and their pods. Ages are those at the time now; a zero time leaves them out, so that two prints can be
-// compared for what else has changed.
-func Rollout(s Snapshot, now time.Time, paint Painter) []string {
-	lines := header(s, paint)
+// compared for what else has changed. The tree is not modified.
+func Rollout(tree *v1alpha1.RolloutTree, now time.Time, paint Painter) []string {
+	lines := header(tree, paint)
 	rows := [][]cell{{text("NAME"), text("KIND"), text("STATUS"), text("AGE"), text("INFO")}}
-	rows = flatten(rows, tree(s, now), "", "")
+	rows = flatten(rows, rolloutNode(tree, now), "", "")
 	return append(append(lines, ""), layout(rows, paint)...)
 }
 
-func tree(s Snapshot, now time.Time) node {
-	phase, _ := Phase(s.Rollout)
+func rolloutNode(tree *v1alpha1.RolloutTree, now time.Time) node {
 	root := node{
-		icon: iconRollout, name: s.Rollout.Name, kind: "Rollout",
-		status: phaseStatus(phase), age: age(s.Rollout.CreationTimestamp, now),
+		icon: iconRollout, name: tree.Name, kind: "Rollout",
+		status: phaseStatus(tree.Rollout.Phase), age: age(tree.CreationTimestamp, now),
 	}
-	for _, revision := range s.revisions() {
-		branch := node{icon: iconRevision, name: fmt.Sprintf("revision:%d", revision.number)}
-		for _, rs := range revision.replicaSets {
-			branch.children = append(branch.children, replicaSetNode(s, rs, now))
+	for _, revision := range tree.Revisions {
+		branch := node{icon: iconRevision, name: fmt.Sprintf("revision:%d", revision.Revision)}
+		for i := range revision.ReplicaSets {
+			branch.children = append(branch.children, replicaSetNode(&revision.ReplicaSets[i], now))
 		}
 		root.children = append(root.children, branch)
 	}
 	return root
 }
 
-func replicaSetNode(s Snapshot, rs *appsv1.ReplicaSet, now time.Time) node {
+func replicaSetNode(rs *v1alpha1.TreeReplicaSet, now time.Time) node {
 	n := node{
 		icon: iconReplicaSet, name: rs.Name, kind: "ReplicaSet",
-		status: replicaSetStatus(rs), age: age(rs.CreationTimestamp, now), info: cell{role(s, rs)},
+		status: replicaSetStatus(rs), age: age(rs.CreationTimestamp, now), info: cell{{roleTone(rs.Role), string(rs.Role)}},
 	}
-	for _, pod := range s.podsOf(rs) {
-		summary := summarise(pod)
+	for i := range rs.Pods {
+		pod := &rs.Pods[i]
 		n.children = append(n.children, node{
 			icon: iconPod, name: pod.Name, kind: "Pod",
-			status: summary.status(), age: age(pod.CreationTimestamp, now), info: text(summary.info()),
+			status: podStatus(pod), age: age(pod.CreationTimestamp, now), info: text(podInfo(pod)),
 		})
 	}
 	return n
@@ -88,36 +93,6 @@ func flatten(rows [][]cell, n node, branch, trunk string) [][]cell {
 		}
 	}
 	return rows
-}
-
-func role(s Snapshot, rs *appsv1.ReplicaSet) span {
-	switch {
-	case s.isStable(rs):
-		return roleStable
-	case s.isCanary(rs):
-		return roleCanary
-	}
-	return span{}
-}
-
-// replicaSetStatus is the state of a ReplicaSet in one word.
-func replicaSetStatus(rs *appsv1.ReplicaSet) status {
-	for _, condition := range rs.Status.Conditions {
-		if condition.Type == appsv1.ReplicaSetReplicaFailure && condition.Status == "True" {
-			return status{markWarning, "ReplicaFailure"}
-		}
-	}
-	wanted := int32(1)
-	if rs.Spec.Replicas != nil {
-		wanted = *rs.Spec.Replicas
-	}
-	switch {
-	case rs.Status.AvailableReplicas < wanted || rs.Status.ObservedGeneration < rs.Generation:
-		return status{markProgressing, "Progressing"}
-	case wanted == 0:
-		return status{markScaledDown, "ScaledDown"}
-	}
-	return status{markOK, "Healthy"}
 }
 
 func age(created metav1.Time, now time.Time) string {

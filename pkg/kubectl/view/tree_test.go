@@ -9,23 +9,23 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
 func TestRollout(t *testing.T) {
-	stable, canary := replicaSet("old", 1, 4, "repo/web:1.0", 12*time.Minute), replicaSet("new", 2, 1, "repo/web:1.1", 40*time.Second)
+	stable := replicaSet("old", v1alpha1.TreeRoleStable, 4, "repo/web:1.0", 12*time.Minute)
+	canary := replicaSet("new", v1alpha1.TreeRoleCanary, 1, "repo/web:1.1", 40*time.Second)
+	promoted := replicaSet("new", v1alpha1.TreeRoleStable, 1, "repo/web:1.1", 40*time.Second)
 	tests := []struct {
 		rule string
-		s    Snapshot
+		tree *v1alpha1.RolloutTree
 		want string
 	}{
 		{
 			rule: "a canary in its pause shows both revisions, the newest first, with roles and pods",
-			s:    Snapshot{Rollout: web(), ReplicaSets: []*appsv1.ReplicaSet{stable, canary}, Pods: append(podsFor(stable), podsFor(canary)...)},
+			tree: tree([]v1alpha1.TreeReplicaSet{canary, stable}),
 			want: `
 Name:            web
 Namespace:       shop
@@ -58,17 +58,13 @@ NAME                   KIND        STATUS     AGE  INFO
 `,
 		},
 		{
-			rule: "when Healthy there is no message, the weights are 100, and scaled-down revisions stay in the tree but not among the images",
-			s: Snapshot{
-				Rollout: web(func(r *v1alpha1.Rollout) {
-					r.Status.Phase, r.Status.Message = v1alpha1.RolloutPhaseHealthy, ""
-					r.Status.StableRS, r.Status.CurrentStepIndex = "new", ptr.To[int32](8)
-					r.Status.UpdatedReplicas, r.Status.ReadyReplicas, r.Status.AvailableReplicas = 1, 1, 1
-					r.Status.Replicas, r.Spec.Replicas = 1, ptr.To[int32](1)
-				}),
-				ReplicaSets: []*appsv1.ReplicaSet{replicaSet("old", 1, 0, "repo/web:1.0", time.Hour), canary},
-				Pods:        podsFor(canary),
-			},
+			rule: "when Healthy there is no message, and scaled-down revisions stay in the tree but not among the images",
+			tree: tree([]v1alpha1.TreeReplicaSet{promoted, replicaSet("old", "", 0, "repo/web:1.0", time.Hour)}, func(t *v1alpha1.RolloutTree) {
+				r := &t.Rollout
+				r.Phase, r.Message, r.StepIndex = v1alpha1.RolloutPhaseHealthy, "", ptr.To[int32](8)
+				r.SetWeight, r.ActualWeight = 100, 100
+				r.Replicas, r.CurrentReplicas, r.ReadyReplicas, r.AvailableReplicas = 1, 1, 1, 1
+			}),
 			want: `
 Name:            web
 Namespace:       shop
@@ -95,11 +91,12 @@ NAME                   KIND        STATUS        AGE  INFO
 `,
 		},
 		{
-			rule: "a first deployment has neither a stable nor a canary revision, and nothing but its header before its ReplicaSet is there",
-			s: Snapshot{Rollout: web(func(r *v1alpha1.Rollout) {
-				r.Spec.Strategy.Canary.Steps = nil
-				r.Status = v1alpha1.RolloutStatus{ObservedGeneration: 1, CurrentPodHash: "new", Revision: 1}
-			})},
+			rule: "before its first ReplicaSet there is nothing but the header, and without steps no step",
+			tree: tree(nil, func(t *v1alpha1.RolloutTree) {
+				t.Rollout = v1alpha1.TreeRollout{
+					Strategy: "Canary", Phase: v1alpha1.RolloutPhaseProgressing, Message: "waiting for rollout spec update to be observed", Replicas: 5, SetWeight: 100,
+				}
+			}),
 			want: `
 Name:            web
 Namespace:       shop
@@ -122,7 +119,7 @@ NAME   KIND     STATUS         AGE  INFO
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
-			lines := Rollout(test.s, now, NoColour)
+			lines := Rollout(test.tree, now, NoColour)
 			if diff := cmp.Diff(strings.TrimPrefix(test.want, "\n"), strings.Join(lines, "\n")+"\n"); diff != "" {
 				t.Error(diff)
 			}
@@ -130,23 +127,24 @@ NAME   KIND     STATUS         AGE  INFO
 	}
 }
 
-func TestRolloutShowsOnlyItsOwn(t *testing.T) {
-	stranger := replicaSet("new", 3, 1, "repo/other:9", time.Minute)
-	stranger.OwnerReferences[0].UID = "uid-other"
-	free := replicaSet("free", 4, 1, "repo/other:9", time.Minute)
-	free.OwnerReferences = nil
-	s := Snapshot{Rollout: web(), ReplicaSets: []*appsv1.ReplicaSet{stranger, free}, Pods: podsFor(stranger)}
-	lines := Rollout(s, now, NoColour)
-	if text := strings.Join(lines, "\n"); strings.Contains(text, "revision:") || strings.Contains(text, "repo/other") {
-		t.Errorf("what another owner controls, or nobody, is not part of the tree:\n%s", text)
+func TestRolloutWithoutAStrategyHasNoWeights(t *testing.T) {
+	lines := strings.Join(Rollout(tree(nil, func(t *v1alpha1.RolloutTree) { t.Rollout.Strategy = "" }), now, NoColour), "\n")
+	if !strings.Contains(lines, "Strategy:        <none>\nReplicas:") {
+		t.Errorf("printed\n%s", lines)
+	}
+}
+
+func TestWhatOthersWroteCannotSteerTheTerminal(t *testing.T) {
+	lines := strings.Join(Rollout(tree(nil, func(t *v1alpha1.RolloutTree) { t.Rollout.Message = "quota\n\x1b[2Jexceeded" }), now, NoColour), "\n")
+	if !strings.Contains(lines, "Message:         quota \uFFFD[2Jexceeded\n") {
+		t.Errorf("printed\n%q", lines)
 	}
 }
 
 func TestColoursAddNoWidth(t *testing.T) {
-	rs := replicaSet("new", 2, 1, "repo/web:1.1", time.Minute)
-	s := Snapshot{Rollout: web(), ReplicaSets: []*appsv1.ReplicaSet{rs}, Pods: podsFor(rs)}
-	plain := Rollout(s, now, NoColour)
-	coloured := Rollout(s, now, ANSIColour)
+	web := tree([]v1alpha1.TreeReplicaSet{replicaSet("new", v1alpha1.TreeRoleCanary, 1, "repo/web:1.1", time.Minute)})
+	plain := Rollout(web, now, NoColour)
+	coloured := Rollout(web, now, ANSIColour)
 	escaped := strings.Join(coloured, "\n")
 	if !strings.Contains(escaped, "\x1b[33m॥ Paused\x1b[0m") || !strings.Contains(escaped, "\x1b[32m✔ Healthy\x1b[0m") {
 		t.Errorf("the status is not coloured: %q", escaped)
@@ -170,24 +168,39 @@ func withoutEscapes(s string) string {
 }
 
 func TestReplicaSetStatus(t *testing.T) {
+	for word, want := range map[string]string{
+		"Healthy": "✔ Healthy", "Progressing": "◌ Progressing", "ScaledDown": "• ScaledDown", "ReplicaFailure": "⚠ ReplicaFailure", "Other": "? Other",
+	} {
+		if got := replicaSetStatus(&v1alpha1.TreeReplicaSet{Status: word}).span().text; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestPodStatus(t *testing.T) {
 	tests := []struct {
-		rule   string
-		change func(*appsv1.ReplicaSet)
-		want   string
+		rule string
+		pod  v1alpha1.TreePod
+		want string
 	}{
-		{"all available: Healthy", func(*appsv1.ReplicaSet) {}, "✔ Healthy"},
-		{"available < spec: Progressing", func(rs *appsv1.ReplicaSet) { rs.Status.AvailableReplicas = 1 }, "◌ Progressing"},
-		{"generation behind: Progressing", func(rs *appsv1.ReplicaSet) { rs.Generation = 2 }, "◌ Progressing"},
-		{"none wanted: ScaledDown", func(rs *appsv1.ReplicaSet) { rs.Spec.Replicas = ptr.To[int32](0) }, "• ScaledDown"},
-		{"pods cannot be created: ReplicaFailure", func(rs *appsv1.ReplicaSet) {
-			rs.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue}}
-		}, "⚠ ReplicaFailure"},
+		{"running and ready", v1alpha1.TreePod{Status: "Running", ReadyContainers: 2, Containers: 2}, "✔ Running ready:2/2"},
+		{"running, a container is not ready", v1alpha1.TreePod{Status: "Running", ReadyContainers: 1, Containers: 2}, "◌ Running ready:1/2"},
+		{"restarts are counted", v1alpha1.TreePod{Status: "Running", ReadyContainers: 1, Containers: 1, Restarts: 3}, "✔ Running ready:1/1,restarts:3"},
+		{"done", v1alpha1.TreePod{Status: "Completed", Containers: 1}, "✔ Completed ready:0/1"},
+		{"waits for a node", v1alpha1.TreePod{Status: "Pending", Containers: 1}, "◷ Pending ready:0/1"},
+		{"waits for a gate", v1alpha1.TreePod{Status: "SchedulingGated", Containers: 1}, "◷ SchedulingGated ready:0/1"},
+		{"starts", v1alpha1.TreePod{Status: "ContainerCreating", Containers: 1}, "◌ ContainerCreating ready:0/1"},
+		{"ends", v1alpha1.TreePod{Status: "Terminating", Containers: 1}, "◌ Terminating ready:0/1"},
+		{"init containers are under way", v1alpha1.TreePod{Status: "Init:1/2", Containers: 1}, "◌ Init:1/2 ready:0/1"},
+		{"an init container fails", v1alpha1.TreePod{Status: "Init:CrashLoopBackOff", Containers: 1}, "✖ Init:CrashLoopBackOff ready:0/1"},
+		{"the image cannot be had", v1alpha1.TreePod{Status: "ImagePullBackOff", Containers: 1}, "⚠ ImagePullBackOff ready:0/1"},
+		{"nor for an init container", v1alpha1.TreePod{Status: "Init:ErrImagePull", Containers: 1}, "⚠ Init:ErrImagePull ready:0/1"},
+		{"a container fails", v1alpha1.TreePod{Status: "CrashLoopBackOff", Containers: 1}, "✖ CrashLoopBackOff ready:0/1"},
+		{"its node is lost", v1alpha1.TreePod{Status: "Unknown", Containers: 1}, "? Unknown ready:0/1"},
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
-			rs := replicaSet("new", 1, 2, "i", time.Minute)
-			test.change(rs)
-			if got := replicaSetStatus(rs).span().text; got != test.want {
+			if got := podStatus(&test.pod).span().text + " " + podInfo(&test.pod); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
