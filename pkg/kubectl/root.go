@@ -116,25 +116,22 @@ a subresource that any client can call; this plugin is the comfortable way to.`,
 	addVerbosity(root)
 	completeNamespaces(p, root)
 	completeKubeconfig(root, flags)
-	root.AddCommand(
-		p.getCommand(),
-		p.listCommand(),
-		p.statusCommand(),
-		p.setCommand(),
-		p.promoteCommand(),
-		p.abortCommand(),
-		p.retryCommand(),
-		p.pauseCommand(),
-		p.resumeCommand(),
-		p.restartCommand(),
-		p.undoCommand(),
-		p.planCommand(),
-		p.explainCommand(),
-		p.historyCommand(),
-		p.detachCommand(),
-		p.versionCommand(),
-	)
+	addGroup(root, "Commands that look:",
+		p.getCommand(), p.listCommand(), p.statusCommand(), p.explainCommand(), p.planCommand(), p.historyCommand())
+	addGroup(root, "Commands that steer:",
+		p.setCommand(), p.promoteCommand(), p.abortCommand(), p.retryCommand(), p.undoCommand(),
+		p.pauseCommand(), p.resumeCommand(), p.restartCommand())
+	root.AddCommand(p.detachCommand(), p.versionCommand())
 	return root
+}
+
+// addGroup adds commands under a title of their own in the help.
+func addGroup(root *cobra.Command, title string, children ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, child := range children {
+		child.GroupID = title
+	}
+	root.AddCommand(children...)
 }
 
 // withoutGlobalFlags keeps the connection flags, which are the same for every command, out of the usage of
