@@ -110,23 +110,32 @@ func (c *Cluster) verb(name string, act func() (*engine.Transition, error)) erro
 // is true if that came about within the given number of rounds.
 func (c *Cluster) Settle(rounds int) bool {
 	for range rounds {
-		before := c.version
-		d := c.Reconcile()
-		c.SyncAll()
-		if c.version != before {
-			continue
-		}
-		wait, due := c.nextPodChange()
-		if d.RequeueAfter > 0 && (!due || d.RequeueAfter < wait) {
-			wait, due = d.RequeueAfter, true
-		}
-		if !due {
+		if !c.Turn() {
 			return true
 		}
-		c.Sleep(wait)
-		c.SyncAll()
 	}
 	return false
+}
+
+// Turn lets everybody work once; if that changes nothing, the clock jumps to whatever is due next. It is false if
+// nothing ever is.
+func (c *Cluster) Turn() bool {
+	before := c.version
+	d := c.Reconcile()
+	c.SyncAll()
+	if c.version != before {
+		return true
+	}
+	wait, due := c.nextPodChange()
+	if d.RequeueAfter > 0 && (!due || d.RequeueAfter < wait) {
+		wait, due = d.RequeueAfter, true
+	}
+	if !due {
+		return false
+	}
+	c.Sleep(wait)
+	c.SyncAll()
+	return true
 }
 
 // nextPodChange is when the next pod becomes ready or available by itself; false if none will.

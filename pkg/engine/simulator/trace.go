@@ -13,10 +13,15 @@ import (
 // trace is what happened, for people.
 type trace struct {
 	lines []string
+	// off is true if nobody will read it.
+	off bool
 }
 
 // tell adds a line, with the seconds since the beginning.
 func (c *Cluster) tell(format string, args ...any) {
+	if c.trace.off {
+		return
+	}
 	at := c.now.Sub(c.Rollout.CreationTimestamp.Time).Seconds()
 	c.trace.lines = append(c.trace.lines, fmt.Sprintf("%9.3fs  ", at)+fmt.Sprintf(format, args...))
 }
