@@ -5,6 +5,7 @@ package kubectl
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -83,6 +84,33 @@ func TestAnswersOfServers(t *testing.T) {
 				t.Errorf("exit code %d, %q, on stderr\n%s\nwant\n%s", code, out, errOut, test.errOut)
 			}
 		})
+	}
+}
+
+func TestACutConnectionIsNoSecondPromote(t *testing.T) {
+	var bodies []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method == http.MethodGet {
+			fmt.Fprint(w, `{"kind":"Rollout","apiVersion":"sluice.dev/v1alpha1","metadata":{"name":"demo","uid":"u"},"status":{"revision":4,"currentPodHash":"h","currentStepIndex":1}}`)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if bodies = append(bodies, string(body)); len(bodies) == 1 {
+			panic(http.ErrAbortHandler) // It was done, and then the connection broke.
+		}
+		fmt.Fprint(w, `{"kind":"Promotion","apiVersion":"sluice.dev/v1alpha1","status":{"message":"promoted to step 2/3"}}`)
+	}))
+	defer server.Close()
+	code, out, errOut := process(t, "kubectl-sluice", "promote", "demo", "--server", server.URL)
+	if code != 0 || out != "rollout.sluice.dev/demo promoted to step 2/3\n" || !strings.HasPrefix(errOut, "The answer was lost (") {
+		t.Errorf("exit code %d, %q, %s", code, out, errOut)
+	}
+	if len(bodies) != 2 || bodies[0] != bodies[1] || len(bodies[0]) == 0 {
+		t.Errorf("the second call is to be the same as the first: %q", bodies)
 	}
 }
 
