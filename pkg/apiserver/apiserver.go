@@ -27,6 +27,8 @@ type ExtraConfig struct {
 	Gate func(http.Handler) http.Handler
 	// Deleted is told of each Rollout that has left the store.
 	Deleted func(types.UID)
+	// Observer shows what the controller sees; plan and explain answer 503 if it is nil.
+	Observer rollout.Observer
 	// Performed is told of each verb that was performed; nil if nobody wants to know.
 	Performed func(*rollouts.Rollout, *rollouts.RolloutAction)
 }
@@ -89,6 +91,7 @@ func (c completedConfig) New() (*Server, error) {
 			Revisions:  templates,
 			Deleted:    c.ExtraConfig.Deleted,
 			Performed:  c.ExtraConfig.Performed,
+			Observer:   c.ExtraConfig.Observer,
 			Clock:      clock.RealClock{},
 			Types:      applyconfiguration.NewTypeConverter(Scheme),
 			Authorizer: c.GenericConfig.Authorization.Authorizer,

@@ -144,6 +144,7 @@ func (o *Options) serve(ctx context.Context) error {
 			Host:      clients.host,
 			Gate:      gate.Wrap,
 			Deleted:   remember(ctx, guard),
+			Observer:  acting,
 			Performed: apiserver.NewVerbEvents(ctx, clients.host),
 		},
 	}

@@ -35,9 +35,11 @@ func (p StorageProvider) New() (*genericapiserver.APIGroupInfo, *rollout.Storage
 		return nil, nil, err
 	}
 	served := map[string]rest.Storage{
-		"rollouts":        storage.Rollout,
-		"rollouts/status": storage.Status,
-		"rollouts/scale":  storage.Scale,
+		"rollouts":         storage.Rollout,
+		"rollouts/status":  storage.Status,
+		"rollouts/scale":   storage.Scale,
+		"rollouts/plan":    storage.Plan,
+		"rollouts/explain": storage.Explain,
 	}
 	for name, verb := range storage.Verbs {
 		served["rollouts/"+name] = verb

@@ -49,6 +49,8 @@ type Config struct {
 	Admission admission.Interface
 	// Revisions finds the ReplicaSets of a Rollout, for undo.
 	Revisions Revisions
+	// Observer shows what the controller sees, for plan and explain; both are 503 if it is nil.
+	Observer Observer
 	// Performed is told of each verb that was performed, after it was stored; nil if nobody wants to know.
 	Performed func(rollout *rollouts.Rollout, action *rollouts.RolloutAction)
 }
@@ -63,6 +65,8 @@ type Storage struct {
 	Rollout *REST
 	Status  *StatusREST
 	Scale   *ScaleREST
+	Plan    *PlanREST
+	Explain *ExplainREST
 	// Verbs are the storages of the verbs, by the name of the subresource.
 	Verbs map[string]rest.Storage
 }
@@ -118,6 +122,8 @@ func NewStorage(config Config) (*Storage, error) {
 		Rollout: &REST{Store: store, config: &config},
 		Status:  &StatusREST{store: &status},
 		Scale:   &ScaleREST{store: store},
+		Plan:    &PlanREST{store: store, config: &config},
+		Explain: &ExplainREST{store: store, config: &config},
 		Verbs:   verbs,
 	}, nil
 }

@@ -63,6 +63,7 @@ func (h *hostThatDefaults) Resolve(_ context.Context, rollout *rollouts.Rollout)
 type fixture struct {
 	*Storage
 	host    *hostThatDefaults
+	seen    *hostSeen
 	deleted []types.UID
 	clock   *clocktesting.FakePassiveClock
 }
@@ -76,7 +77,7 @@ func newFixture(t *testing.T) *fixture {
 	server, config := etcd3testing.NewUnsecuredEtcd3TestClientServer(t)
 	t.Cleanup(func() { server.Terminate(t) })
 	config.Codec = codecs.LegacyCodec(v1alpha1.SchemeGroupVersion)
-	f := &fixture{host: &hostThatDefaults{}, clock: clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))}
+	f := &fixture{host: &hostThatDefaults{}, seen: &hostSeen{}, clock: clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))}
 	storage, err := NewStorage(Config{
 		Scheme: scheme,
 		Options: generic.RESTOptions{
@@ -87,6 +88,7 @@ func newFixture(t *testing.T) *fixture {
 		},
 		Templates: f.host,
 		Deleted:   func(uid types.UID) { f.deleted = append(f.deleted, uid) },
+		Observer:  f.seen,
 		Clock:     f.clock,
 		Types:     applyconfiguration.NewTypeConverter(scheme),
 	})
