@@ -16,6 +16,7 @@ import (
 	"sluice.dev/sluice/pkg/generated/applyconfiguration"
 	rolloutsrest "sluice.dev/sluice/pkg/registry/rollouts/rest"
 	"sluice.dev/sluice/pkg/registry/rollouts/rollout"
+	"sluice.dev/sluice/pkg/registry/rollouts/rollouttree"
 )
 
 // ExtraConfig is what this server needs besides what every API server does.
@@ -29,6 +30,8 @@ type ExtraConfig struct {
 	Deleted func(types.UID)
 	// Observer shows what the controller sees; plan and explain answer 503 if it is nil.
 	Observer rollout.Observer
+	// Trees is what rollouttrees are made of; they answer 503 if it is nil.
+	Trees rollouttree.Source
 	// Performed is told of each verb that was performed; nil if nobody wants to know.
 	Performed func(*rollouts.Rollout, *rollouts.RolloutAction)
 }
@@ -97,6 +100,7 @@ func (c completedConfig) New() (*Server, error) {
 			Authorizer: c.GenericConfig.Authorization.Authorizer,
 			Admission:  c.GenericConfig.AdmissionControl,
 		},
+		Trees:          c.ExtraConfig.Trees,
 		Codecs:         Codecs,
 		Negotiated:     quantityNamer{Codecs},
 		ParameterCodec: ParameterCodec,

@@ -145,6 +145,7 @@ func (o *Options) serve(ctx context.Context) error {
 			Gate:      gate.Wrap,
 			Deleted:   remember(ctx, guard),
 			Observer:  acting,
+			Trees:     acting.Source(),
 			Performed: apiserver.NewVerbEvents(ctx, clients.host),
 		},
 	}

@@ -10,16 +10,20 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/utils/clock"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/registry/rollouts/rollout"
+	"sluice.dev/sluice/pkg/registry/rollouts/rollouttree"
 )
 
 // StorageProvider makes the storages of the group from what they depend on.
 type StorageProvider struct {
 	// Rollout is what the storage of Rollouts depends on.
 	Rollout rollout.Config
+	// Trees is what rollouttrees are made of; they answer 503 if it is nil.
+	Trees rollouttree.Source
 	// Codecs encode and decode every served version.
 	Codecs serializer.CodecFactory
 	// Negotiated are the codecs as the requests of clients are decoded with; Codecs if nil.
@@ -40,6 +44,7 @@ func (p StorageProvider) New() (*genericapiserver.APIGroupInfo, *rollout.Storage
 		"rollouts/scale":   storage.Scale,
 		"rollouts/plan":    storage.Plan,
 		"rollouts/explain": storage.Explain,
+		"rollouttrees":     rollouttree.NewREST(p.Trees, clock.RealClock{}),
 	}
 	for name, verb := range storage.Verbs {
 		served["rollouts/"+name] = verb
