@@ -133,6 +133,8 @@ func newOptions(namespace, dataDir string) *server.Options {
 	options.Recommended.CoreAPI.CoreAPIKubeconfigPath = filepath.Join(host.Dir(), "kubeconfig")
 	options.DataDir = dataDir
 	options.Namespace = namespace
+	// The output is that of the tests.
+	options.Recommended.Audit.LogOptions.Path = ""
 	return options
 }
 

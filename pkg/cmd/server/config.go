@@ -56,7 +56,7 @@ func (o *Options) genericConfig() (*genericapiserver.RecommendedConfig, error) {
 	if err := recommended.Authorization.ApplyTo(&config.Authorization); err != nil {
 		return nil, err
 	}
-	if err := recommended.Audit.ApplyTo(&config.Config); err != nil {
+	if err := o.applyAudit(&config.Config); err != nil {
 		return nil, err
 	}
 	if err := recommended.CoreAPI.ApplyTo(config); err != nil {

@@ -69,6 +69,7 @@ func NewOptions() *Options {
 	// The host applied its priority and fairness to the request that it hands on; queueing it twice can
 	// deadlock. The limits on requests in flight stay.
 	recommended.Features.EnablePriorityAndFairness = false
+	recommended.Audit.LogOptions.Path = auditToStdout
 	recommended.Audit.LogOptions.MaxSize, recommended.Audit.LogOptions.MaxBackups = 100, 10
 	resourcequota.Register(recommended.Admission.Plugins)
 	recommended.Admission.RecommendedPluginOrder = append(recommended.Admission.RecommendedPluginOrder, resourcequota.PluginName)
@@ -108,7 +109,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.Recommended.SecureServing.AddFlags(sets.FlagSet("secure serving"))
 	o.Recommended.Authentication.AddFlags(sets.FlagSet("authentication"))
 	o.Recommended.Authorization.AddFlags(sets.FlagSet("authorization"))
-	o.Recommended.Audit.AddFlags(sets.FlagSet("auditing"))
+	o.addAuditFlags(sets.FlagSet("auditing"))
 	o.Recommended.Features.AddFlags(sets.FlagSet("features"))
 	o.Recommended.Admission.AddFlags(sets.FlagSet("admission"))
 	o.Recommended.Traces.AddFlags(sets.FlagSet("traces"))

@@ -41,4 +41,8 @@ func TestTheShippedStatefulSetFitsTheServer(t *testing.T) {
 	if !slices.ContainsFunc(container.VolumeMounts, inVolume) {
 		t.Errorf("--data-dir=%s is not a folder directly in the volume of the data", options.DataDir)
 	}
+	// The rest of the disk is read-only, and the built-in audit policy is read from a temporary file.
+	if !slices.ContainsFunc(container.VolumeMounts, func(mount corev1.VolumeMount) bool { return mount.MountPath == "/tmp" }) {
+		t.Error("there is no folder for temporary files")
+	}
 }

@@ -190,7 +190,6 @@ func (l Layout) sluice(name string) Component {
 		"--service-name=" + Service,
 		"--bind-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", l.Ports[name]),
-		"--audit-policy-file=" + filepath.Join(l.Repository, "artifacts", "base", "audit-policy.yaml"),
 		"--audit-log-path=" + filepath.Join(l.Dir, "log", name+"-audit.log"),
 	}
 	dataDir := ""
