@@ -50,13 +50,22 @@ func (o Output) Err() error {
 // Kubectl runs stock kubectl as the administrator; the plugin is found as "kubectl sluice". An error means
 // that it could not be run, not that it failed.
 func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (Output, error) {
+	// What a person has set for himself must not change what is tested.
+	return c.kubectl(ctx, "off", stdin, args)
+}
+
+// KubectlWith runs stock kubectl, as Kubectl does, with the preferences and aliases of a kuberc file.
+func (c *Cluster) KubectlWith(ctx context.Context, kuberc, stdin string, args ...string) (Output, error) {
+	return c.kubectl(ctx, kuberc, stdin, args)
+}
+
+func (c *Cluster) kubectl(ctx context.Context, kuberc, stdin string, args []string) (Output, error) {
 	bin := c.launcher.binDir
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), args...)
 	cmd.Env = append(os.Environ(),
 		"KUBECONFIG="+filepath.Join(c.launcher.dir, "kubeconfig"),
 		"KUBECACHEDIR="+filepath.Join(c.launcher.dir, "run", "kubectl"),
-		// What a person has set for himself must not change what is tested.
-		"KUBERC=off",
+		"KUBERC="+kuberc,
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
 	)
 	var stdout, stderr bytes.Buffer
