@@ -16,6 +16,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
 // rights are RBAC verbs by resource of the group sluice.dev.
@@ -149,6 +151,19 @@ func TestRoleMatrixByHTTP(t *testing.T) {
 			}
 		}
 	}
+	for role, user := range everybody {
+		calling.Go(func() error {
+			trees := user.Dynamic.Resource(v1alpha1.SchemeGroupVersion.WithResource("rollouttrees")).Namespace(s.namespace)
+			listed, err := trees.List(s.ctx(), metav1.ListOptions{})
+			if mayDo(role, "rollouttrees", "list") {
+				if err != nil || len(listed.Items) != 1 {
+					return fmt.Errorf("%s does not see the tree: %w", role, err)
+				}
+				return nil
+			}
+			return forbidden("list of rollouttrees as "+role, reply{code: codeOf(err), err: err}, s.holder(role), "list", "rollouttrees")
+		})
+	}
 	s.must(calling.Wait())
 	s.unchanged(r)
 }
@@ -164,6 +179,14 @@ func forbidden(cell string, got reply, words ...string) error {
 		}
 	}
 	return nil
+}
+
+// codeOf is the code of the answer that an error stands for; 0 if there is none.
+func codeOf(err error) int {
+	if status := statusOf(err); status != nil {
+		return int(status.Code)
+	}
+	return 0
 }
 
 // kubectl auth can-i tells the same.

@@ -1,0 +1,265 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/cert"
+	"k8s.io/utils/ptr"
+
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+)
+
+// webhook is a validating webhook of the test's own. It remembers what it was asked.
+type webhook struct {
+	mu    sync.Mutex
+	asked []admissionv1.AdmissionRequest
+	// deny says why a request is denied; empty lets it pass.
+	deny func(*admissionv1.AdmissionRequest) string
+}
+
+// ServeHTTP answers a review.
+func (w *webhook) ServeHTTP(response http.ResponseWriter, request *http.Request) {
+	var review admissionv1.AdmissionReview
+	if err := json.NewDecoder(request.Body).Decode(&review); err != nil || review.Request == nil {
+		http.Error(response, "no review", http.StatusBadRequest)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked = append(w.asked, *review.Request)
+	review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
+	if w.deny != nil {
+		if why := w.deny(review.Request); why != "" {
+			review.Response.Allowed = false
+			review.Response.Result = &metav1.Status{Code: http.StatusForbidden, Message: why}
+		}
+	}
+	review.Request = nil
+	_ = json.NewEncoder(response).Encode(review)
+}
+
+// denying makes it deny from now on, and forget what it was asked.
+func (w *webhook) denying(deny func(*admissionv1.AdmissionRequest) string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked, w.deny = nil, deny
+}
+
+// heard is what it was asked since.
+func (w *webhook) heard() []admissionv1.AdmissionRequest {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.asked)
+}
+
+// webhook serves a webhook on Rollouts and all their verbs for the namespace of the test, and waits until it
+// is asked.
+func (s *scenario) webhook(name string) *webhook {
+	s.Helper()
+	hook := &webhook{}
+	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
+	s.must(err)
+	pair, err := tls.X509KeyPair(certificate, key)
+	s.must(err)
+	server := httptest.NewUnstartedServer(hook)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	server.StartTLS()
+	s.Cleanup(server.Close)
+	configurations := s.Host.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	_, err = configurations.Create(s.ctx(), &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: s.namespace},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name:                    "e2e.example.com",
+			ClientConfig:            admissionregistrationv1.WebhookClientConfig{URL: &server.URL, CABundle: certificate},
+			Rules:                   []admissionregistrationv1.RuleWithOperations{writesOf("rollouts", "rollouts/*")},
+			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}},
+			SideEffects:             ptr.To(admissionregistrationv1.SideEffectClassNone),
+			AdmissionReviewVersions: []string{"v1"},
+		}},
+	}, metav1.CreateOptions{})
+	s.must(err)
+	s.Cleanup(func() {
+		if err := configurations.Delete(context.WithoutCancel(s.Context()), s.namespace, metav1.DeleteOptions{}); err != nil {
+			s.Error(err)
+		}
+	})
+	s.eventually("the webhook to be asked", func(context.Context) bool {
+		s.dry(http.MethodPost, name, "promote", "{}")
+		return len(hook.heard()) > 0
+	})
+	return hook
+}
+
+// writesOf are creations and updates of resources of the group sluice.dev.
+func writesOf(resources ...string) admissionregistrationv1.RuleWithOperations {
+	return admissionregistrationv1.RuleWithOperations{
+		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+		Rule:       admissionregistrationv1.Rule{APIGroups: []string{"sluice.dev"}, APIVersions: []string{"*"}, Resources: resources},
+	}
+}
+
+// Webhooks see every verb twice, whichever way it is called: as a call, with its body, and as an UPDATE of the
+// Rollout, with what was and what will be, and who asks. An abort they see as a call only.
+func TestWebhooksSeeVerbs(t *testing.T) {
+	s := together(t)
+	r := s.pausedUpdate("reviewed")
+	wanda := s.user("wanda", "sluice-releaser")
+	s.oncePermitted(func() error { return wanda.dry(http.MethodPost, r.Name, "promote", "{}").err })
+	hook := s.webhook(r.Name)
+	review := func(verbs ...string) {
+		t.Helper()
+		before := s.get(r.Name)
+		for _, verb := range verbs {
+			for _, method := range writingMethods {
+				hook.denying(nil)
+				s.must(wanda.dry(method, r.Name, verb, `{"reason":"in review"}`).err)
+				s.reviewed(hook.heard(), before, method, verb)
+			}
+		}
+		s.unchanged(before)
+	}
+	review("promote", "abort", "pause", "restart", "undo")
+	s.must(s.call(http.MethodPost, r.Name, "pause", "{}").err)
+	s.settled(r.Name)
+	review("resume")
+	s.must(s.call(http.MethodPost, r.Name, "resume", "{}").err)
+	s.must(s.call(http.MethodPost, r.Name, "abort", "{}").err)
+	s.awaitPods(r, map[string]int{"one": 2})
+	s.settled(r.Name)
+	review("retry")
+}
+
+// settled waits until the controller has nothing to write any more.
+func (s *scenario) settled(name string) {
+	s.Helper()
+	version := ""
+	s.eventually("a Rollout that stays as it is", func(context.Context) bool {
+		last := version
+		r := s.get(name)
+		version = r.ResourceVersion
+		return version == last && r.Status.ObservedGeneration == r.Generation
+	})
+}
+
+// reviewed fails the test unless these are the requests that a dry run of a verb by wanda leads to.
+func (s *scenario) reviewed(asked []admissionv1.AdmissionRequest, before *v1alpha1.Rollout, method, verb string) {
+	s.Helper()
+	passes := 2
+	if verb == "abort" {
+		passes = 1
+	}
+	if len(asked) != passes {
+		s.Fatalf("%s of %s is reviewed %d times instead of %d: %+v", method, verb, len(asked), passes, asked)
+	}
+	for _, request := range asked {
+		if request.Name != before.Name || request.Namespace != before.Namespace || request.UserInfo.Username != "wanda" ||
+			!slices.Contains(request.UserInfo.Groups, "system:authenticated") || !ptr.Deref(request.DryRun, false) ||
+			request.Resource.Group != "sluice.dev" || request.Resource.Resource != "rollouts" {
+			s.Errorf("%s of %s: %+v", method, verb, request)
+		}
+	}
+	first, operation := asked[0], admissionv1.Update
+	if method == http.MethodPost {
+		operation = admissionv1.Create
+	}
+	var body struct {
+		Kind   string `json:"kind"`
+		Reason string `json:"reason"`
+	}
+	s.must(json.Unmarshal(first.Object.Raw, &body))
+	if first.SubResource != verb || first.Operation != operation || body.Reason != "in review" || body.Kind != first.Kind.Kind {
+		s.Errorf("%s of %s is reviewed as %s of %q: %s", method, verb, first.Operation, first.SubResource, first.Object.Raw)
+	}
+	if verb == "abort" {
+		return
+	}
+	second := asked[1]
+	var was, will v1alpha1.Rollout
+	s.must(json.Unmarshal(second.OldObject.Raw, &was))
+	s.must(json.Unmarshal(second.Object.Raw, &will))
+	if second.SubResource != "" || second.Operation != admissionv1.Update || second.Kind.Kind != "Rollout" {
+		s.Errorf("the change by %s is reviewed as %s of %q, a %s", verb, second.Operation, second.SubResource, second.Kind.Kind)
+	}
+	if was.ResourceVersion != before.ResourceVersion || was.UID != before.UID || len(was.Status.Actions) != len(before.Status.Actions) {
+		s.Errorf("the Rollout before %s is not what is stored: %+v", verb, was.Status)
+	}
+	if n := len(will.Status.Actions); n != len(was.Status.Actions)+1 || will.Status.Actions[n-1].Verb != verb || will.Status.Actions[n-1].User != "wanda" {
+		s.Errorf("the Rollout after %s has the actions %+v", verb, will.Status.Actions)
+	}
+}
+
+// What a webhook or a policy denies has changed nothing, at whichever of the two passes.
+func TestDeniedVerbsChangeNothing(t *testing.T) {
+	s := together(t)
+	r := s.pausedUpdate("denied")
+	hook := s.webhook(r.Name)
+	asCall := func(request *admissionv1.AdmissionRequest) string {
+		if request.SubResource == "" {
+			return ""
+		}
+		return "no verb in " + request.Namespace
+	}
+	asChange := func(request *admissionv1.AdmissionRequest) string {
+		if request.SubResource != "" {
+			return ""
+		}
+		return "no change of " + request.Name
+	}
+	for _, verb := range []string{"promote", "pause", "restart", "undo", "abort"} {
+		hook.denying(asCall)
+		s.everyCallRefused(r.Name, verb, "{}", http.StatusForbidden, "no verb in "+s.namespace)
+		if verb != "abort" {
+			hook.denying(asChange)
+			s.everyCallRefused(r.Name, verb, "{}", http.StatusForbidden, "no change of "+r.Name)
+		}
+	}
+	s.unchanged(r)
+	if actions := s.get(r.Name).Status.Actions; len(actions) > 0 {
+		t.Errorf("denied, and recorded: %+v", actions)
+	}
+	// No webhook on Rollouts keeps anybody from taking an update back.
+	hook.denying(asChange)
+	s.must(s.call(http.MethodPatch, r.Name, "abort", "{}").err)
+}
+
+// A policy on Rollouts sees the change that a verb makes, and who asks; one on the verb sees the call.
+func TestPoliciesSeeVerbs(t *testing.T) {
+	s := together(t)
+	r := s.pausedUpdate("ruled")
+	vera := s.user("vera", "sluice-releaser")
+	s.oncePermitted(func() error { return vera.dry(http.MethodPost, r.Name, "promote", "{}").err })
+	s.policy(writesOf("rollouts", "rollouts/*"), `request.userInfo.username != "vera" || request.name != "ruled" || (has(request.subResource)`+
+		` ? !(request.subResource in ["promote", "abort"]) || object.reason != "call"`+
+		` : object.status.?actions.orValue([]).all(a, a.reason != "change") || request.operation != "UPDATE" || object.metadata.uid != oldObject.metadata.uid)`,
+		"not in this way")
+	s.eventually("the policy to hold", func(context.Context) bool {
+		return vera.dry(http.MethodPost, r.Name, "promote", `{"reason":"call"}`).err != nil
+	})
+	for _, verb := range []string{"promote", "abort"} {
+		for _, method := range writingMethods {
+			s.refused(vera.call(method, r.Name, verb, `{"reason":"call"}`).err, http.StatusUnprocessableEntity, "not in this way")
+		}
+	}
+	for _, verb := range []string{"promote", "pause", "restart", "undo"} {
+		for _, method := range writingMethods {
+			s.refused(vera.call(method, r.Name, verb, `{"reason":"change"}`).err, http.StatusUnprocessableEntity, "not in this way")
+		}
+	}
+	s.unchanged(r)
+	s.must(s.dry(http.MethodPost, r.Name, "promote", `{"reason":"change"}`).err)
+	s.must(vera.call(http.MethodPost, r.Name, "abort", `{"reason":"change"}`).err)
+}
