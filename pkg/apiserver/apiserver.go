@@ -13,7 +13,6 @@ import (
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apiserver/hosttemplate"
-	"sluice.dev/sluice/pkg/generated/applyconfiguration"
 	rolloutsrest "sluice.dev/sluice/pkg/registry/rollouts/rest"
 	"sluice.dev/sluice/pkg/registry/rollouts/rollout"
 	"sluice.dev/sluice/pkg/registry/rollouts/rollouttree"
@@ -85,6 +84,10 @@ func (c completedConfig) New() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	types, err := fieldTypes(c.GenericConfig.OpenAPIV3Config)
+	if err != nil {
+		return nil, err
+	}
 	templates := hosttemplate.New(c.ExtraConfig.Host)
 	group, storage, err := rolloutsrest.StorageProvider{
 		Rollout: rollout.Config{
@@ -96,7 +99,7 @@ func (c completedConfig) New() (*Server, error) {
 			Performed:  c.ExtraConfig.Performed,
 			Observer:   c.ExtraConfig.Observer,
 			Clock:      clock.RealClock{},
-			Types:      applyconfiguration.NewTypeConverter(Scheme),
+			Types:      types,
 			Authorizer: c.GenericConfig.Authorization.Authorizer,
 			Admission:  c.GenericConfig.AdmissionControl,
 		},

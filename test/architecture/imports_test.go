@@ -25,7 +25,7 @@ var rooms = map[string][]string{
 	"pkg/engine":                   {"pkg/apis/rollouts"},
 	"pkg/registry":                 {"pkg/apis/rollouts", "pkg/apis/rollouts/validation", "pkg/engine"},
 	"pkg/controller":               {"pkg/apis/rollouts", "pkg/engine", "pkg/generated"},
-	"pkg/apiserver":                {"pkg/apis/rollouts", "pkg/apis/rollouts/validation", "pkg/registry", "pkg/controller", "pkg/engine", "pkg/generated", "pkg/apiserver/hosttemplate", "pkg/apiserver/ownerguard"},
+	"pkg/apiserver":                {"pkg/apis/rollouts", "pkg/apis/rollouts/validation", "pkg/registry", "pkg/controller", "pkg/engine", "pkg/apiserver/hosttemplate", "pkg/apiserver/ownerguard"},
 	"pkg/apiserver/hosttemplate":   {"pkg/apis/rollouts", "pkg/engine"},
 	"pkg/apiserver/ownerguard":     {"pkg/apis/rollouts", "pkg/engine"},
 	"pkg/cmd/server":               {"pkg/apis/rollouts", "pkg/apiserver", "pkg/apiserver/hosttemplate", "pkg/apiserver/ownerguard", "pkg/controller", "pkg/generated", "pkg/version"},
