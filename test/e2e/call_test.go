@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"slices"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/diff"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
@@ -78,10 +80,32 @@ func named(name, body string) string {
 	return encode(object)
 }
 
-// unchanged fails the test if anybody but the controller has changed the Rollout since.
+// unchanged fails the test if anybody but the controller has changed the Rollout since: what it observes of pods
+// may come in late.
 func (s *scenario) unchanged(before *v1alpha1.Rollout) {
 	s.Helper()
-	if after := s.get(before.Name); after.ResourceVersion != before.ResourceVersion {
-		s.Errorf("%s was changed: from resourceVersion %s to %s, with the actions %+v", before.Name, before.ResourceVersion, after.ResourceVersion, after.Status.Actions)
+	if got, want := decided(s.get(before.Name)), decided(before); !apiequality.Semantic.DeepEqual(got, want) {
+		s.Errorf("%s was changed: %s", before.Name, diff.Diff(want, got))
 	}
+}
+
+// decided is what people decide about a Rollout, as against what the controller observes.
+func decided(r *v1alpha1.Rollout) *v1alpha1.Rollout {
+	status := r.Status.DeepCopy()
+	return &v1alpha1.Rollout{
+		ObjectMeta: metav1.ObjectMeta{UID: r.UID, Generation: r.Generation, Labels: r.Labels, Annotations: r.Annotations},
+		Spec:       *r.Spec.DeepCopy(),
+		Status: v1alpha1.RolloutStatus{
+			Revision: status.Revision, CurrentStepIndex: status.CurrentStepIndex, Abort: status.Abort, PromoteFull: status.PromoteFull,
+			PauseConditions: status.PauseConditions, Actions: status.Actions, Approvals: status.Approvals, TemplateAuthors: status.TemplateAuthors,
+		},
+	}
+}
+
+// observed waits until the controller has seen the last change of the spec, before which some verbs are refused.
+func (s *scenario) observed(name string) *v1alpha1.Rollout {
+	s.Helper()
+	return s.await(name, func(r *v1alpha1.Rollout) string {
+		return unless(r.Status.ObservedGeneration == r.Generation, "observed")
+	})
 }

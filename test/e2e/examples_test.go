@@ -124,9 +124,7 @@ func TestFreezePolicy(t *testing.T) {
 	r := s.pausedUpdate("frozen")
 	_, err := s.rollouts().Pause(s.ctx(), r.Name, &v1alpha1.Pause{}, metav1.CreateOptions{})
 	s.must(err)
-	s.await(r.Name, func(r *v1alpha1.Rollout) string {
-		return unless(r.Status.ObservedGeneration == r.Generation, "observed")
-	})
+	s.observed(r.Name)
 	const why = "ask Jane until Monday"
 	s.mark("annotations", "sluice.dev/freeze", why)
 	s.eventually("the freeze", func(context.Context) bool {

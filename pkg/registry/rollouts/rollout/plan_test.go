@@ -45,6 +45,11 @@ func (h *hostSeen) Observe(_ context.Context, r *rollouts.Rollout) (engine.Snaps
 	return engine.Snapshot{Rollout: r, ReplicaSets: []*appsv1.ReplicaSet{stable}, Now: r.CreationTimestamp.Time}, h.err
 }
 
+func (h *hostSeen) ReplicaSets(ctx context.Context, r *rollouts.Rollout) ([]*appsv1.ReplicaSet, error) {
+	s, err := h.Observe(ctx, r)
+	return s.ReplicaSets, err
+}
+
 func (h *hostSeen) ControllerState(context.Context) engine.ControllerState { return h.state }
 
 // healthy stores a Rollout that is deployed.

@@ -19,12 +19,18 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	namer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic"
 	registrytest "k8s.io/apiserver/pkg/registry/generic/testing"
 	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
 	etcd3testing "k8s.io/apiserver/pkg/storage/etcd3/testing"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/kube-openapi/pkg/builder3"
+	openapiutil "k8s.io/kube-openapi/pkg/util"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
@@ -32,7 +38,7 @@ import (
 	"sluice.dev/sluice/pkg/apis/rollouts/install"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/engine"
-	"sluice.dev/sluice/pkg/generated/applyconfiguration"
+	generatedopenapi "sluice.dev/sluice/pkg/generated/openapi"
 )
 
 // namespace is the one that the generic registry tests use.
@@ -64,8 +70,12 @@ type fixture struct {
 	*Storage
 	host    *hostThatDefaults
 	seen    *hostSeen
-	deleted []types.UID
-	clock   *clocktesting.FakePassiveClock
+	rights  *rights
+	plugins *plugins
+	// performed are the actions that were told of.
+	performed []rollouts.RolloutAction
+	deleted   []types.UID
+	clock     *clocktesting.FakePassiveClock
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -77,7 +87,7 @@ func newFixture(t *testing.T) *fixture {
 	server, config := etcd3testing.NewUnsecuredEtcd3TestClientServer(t)
 	t.Cleanup(func() { server.Terminate(t) })
 	config.Codec = codecs.LegacyCodec(v1alpha1.SchemeGroupVersion)
-	f := &fixture{host: &hostThatDefaults{}, seen: &hostSeen{}, clock: clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))}
+	f := &fixture{host: &hostThatDefaults{}, seen: &hostSeen{}, rights: &rights{}, plugins: &plugins{}, clock: clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))}
 	storage, err := NewStorage(Config{
 		Scheme: scheme,
 		Options: generic.RESTOptions{
@@ -86,11 +96,17 @@ func newFixture(t *testing.T) *fixture {
 			DeleteCollectionWorkers: 1,
 			ResourcePrefix:          "rollouts",
 		},
-		Templates: f.host,
-		Deleted:   func(uid types.UID) { f.deleted = append(f.deleted, uid) },
-		Observer:  f.seen,
-		Clock:     f.clock,
-		Types:     applyconfiguration.NewTypeConverter(scheme),
+		Templates:  f.host,
+		Deleted:    func(uid types.UID) { f.deleted = append(f.deleted, uid) },
+		Observer:   f.seen,
+		Authorizer: authorizer.AuthorizerFunc(f.rights.Authorize),
+		Admission:  f.plugins,
+		Revisions:  f.seen,
+		Performed: func(_ *rollouts.Rollout, action *rollouts.RolloutAction) {
+			f.performed = append(f.performed, *action)
+		},
+		Clock: f.clock,
+		Types: fieldTypes(t, scheme),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +114,21 @@ func newFixture(t *testing.T) *fixture {
 	t.Cleanup(storage.Rollout.DestroyFunc)
 	f.Storage = storage
 	return f
+}
+
+// fieldTypes are described by the OpenAPI schema that is served.
+func fieldTypes(t *testing.T, scheme *runtime.Scheme) managedfields.TypeConverter {
+	t.Helper()
+	config := genericapiserver.DefaultOpenAPIV3Config(generatedopenapi.GetOpenAPIDefinitions, namer.NewDefinitionNamer(scheme))
+	definitions, err := builder3.BuildOpenAPIDefinitionsForResources(config, openapiutil.GetCanonicalTypeName(&v1alpha1.Rollout{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	types, err := managedfields.NewTypeConverter(definitions, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return types
 }
 
 func storageConfig(config *storagebackend.Config) *storagebackend.ConfigForResource {
