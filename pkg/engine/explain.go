@@ -5,8 +5,11 @@ package engine
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -26,15 +29,17 @@ type ControllerState struct {
 	Message string
 }
 
-// Explain says what keeps a Rollout from going on: what to look at first is in front. nil if nothing does.
+// Explain says what keeps a Rollout from going on: what to look at first is in front. nil if nothing does. What is
+// wrong with pods comes before the pause that they wait in, since the way out of that is not to promote them.
 func Explain(s Snapshot, controller ControllerState) []rollouts.Blocker {
 	e := &explainer{decider: newDecider(s)}
 	if s.Rollout.DeletionTimestamp != nil {
-		e.add(rollouts.BlockerBeingDeleted, s.Rollout.DeletionTimestamp.Time, "", "the rollout is being deleted; its pods go with it unless they are orphaned")
+		e.beingDeleted()
 		return e.blockers
 	}
 	if !controller.Acting {
-		e.add(rollouts.BlockerControllerStopped, controller.Since, "", "no controller acts on rollouts: %s", controller.Message)
+		e.add(rollouts.BlockerControllerStopped, controller.Since, "",
+			"no controller acts on rollouts: %s; pods stay as they are until a replica of the server leads: look at its pods and logs in that namespace", controller.Message)
 	}
 	if c := findCondition(&s.Rollout.Status, rollouts.RolloutHeld); c != nil {
 		e.add(rollouts.BlockerHeld, c.LastTransitionTime.Time, e.command("detach"), "%s", c.Message)
@@ -43,11 +48,14 @@ func Explain(s Snapshot, controller ControllerState) []rollouts.Blocker {
 	e.notObserved()
 	e.aborted()
 	e.manuallyPaused()
-	e.step()
-	e.deadline()
 	e.refused()
-	e.pods()
+	ailing, starting := e.ailingPods()
+	e.pods(ailing)
+	e.leavingSet()
 	e.eviction()
+	e.deadline()
+	e.step()
+	e.pods(starting)
 	return e.blockers
 }
 
@@ -70,9 +78,36 @@ func (e *explainer) command(verb string) string {
 	return fmt.Sprintf("kubectl sluice %s %s -n %s", verb, e.rollout.Name, e.rollout.Namespace)
 }
 
+// wayBack is the call that ends an update whose pods cannot run; empty if they are not those of one.
+func (e *explainer) wayBack(rs *appsv1.ReplicaSet) string {
+	if rs == nil || rs != e.current || !updateInFlight(e.rollout) || e.rollout.Status.Abort {
+		return ""
+	}
+	return e.command("abort")
+}
+
+// revision is how people call the revision of a ReplicaSet.
+func (e *explainer) revision(rs *appsv1.ReplicaSet) string {
+	name := fmt.Sprintf("revision %d", revisionOf(rs))
+	if rs == e.stable {
+		name += " (stable)"
+	}
+	return name
+}
+
+func (e *explainer) beingDeleted() {
+	message := "the rollout is being deleted; its pods go with it unless they are orphaned"
+	if f := e.rollout.Finalizers; len(f) > 0 {
+		message += "; it stays until its finalizers are gone: " + strings.Join(f, ", ")
+	}
+	e.add(rollouts.BlockerBeingDeleted, e.rollout.DeletionTimestamp.Time, "", "%s", message)
+}
+
 func (e *explainer) notObserved() {
 	if !observed(e.rollout) {
-		e.add(rollouts.BlockerNotObserved, time.Time{}, "", "the controller has not taken up the last change of the spec yet: generation %d, observed %d", e.rollout.Generation, e.rollout.Status.ObservedGeneration)
+		e.add(rollouts.BlockerNotObserved, time.Time{}, "",
+			"the controller has not taken up the last change of the spec yet: generation %d, observed %d; that takes it a moment, or the log of the server says why not",
+			e.rollout.Generation, e.rollout.Status.ObservedGeneration)
 	}
 }
 
@@ -85,11 +120,16 @@ func (e *explainer) aborted() {
 	if st.AbortedAt != nil {
 		since = st.AbortedAt.Time
 	}
-	message := abortMessage(st)
-	if a := newestActionOn(st, "abort", st.Revision); a != nil {
+	message := strings.TrimSuffix(abortMessage(st), ".")
+	// An abort for the deadline is nobody's, though somebody may have aborted the same revision before.
+	if a := newestActionOn(st, "abort", st.Revision); a != nil && !a.Time.Time.Before(since.Truncate(time.Second)) {
 		message += ", by user " + a.User + because(a.Reason)
 	}
-	e.add(rollouts.BlockerAborted, since, e.command("retry"), "%s; retry it, or change the template", message)
+	if updateInFlight(e.rollout) && e.stable == nil {
+		e.add(rollouts.BlockerAborted, since, e.command("retry"), "%s; the ReplicaSet of the stable revision is gone, so there is nothing to go back to: retry it, or change the template", message)
+		return
+	}
+	e.add(rollouts.BlockerAborted, since, e.command("retry"), "%s; retry it, undo it, or change the template", message)
 }
 
 func (e *explainer) manuallyPaused() {
@@ -97,10 +137,25 @@ func (e *explainer) manuallyPaused() {
 		return
 	}
 	message, since := "spec.paused is set", time.Time{}
-	if a := newestAction(&e.rollout.Status, "pause"); a != nil {
+	switch a := newestPause(&e.rollout.Status); {
+	case a != nil:
 		message, since = message+", by user "+a.User+because(a.Reason), a.Time.Time
+	case len(e.rollout.Status.PauseConditions) == 0:
+		// It was set by an edit. Had the update waited in a step before, the condition would tell of that.
+		if c := findCondition(&e.rollout.Status, rollouts.RolloutPaused); c != nil && c.Status == corev1.ConditionTrue {
+			since = c.LastTransitionTime.Time
+		}
 	}
-	e.add(rollouts.BlockerManuallyPaused, since, e.command("resume"), "%s", message)
+	e.add(rollouts.BlockerManuallyPaused, since, e.command("resume"), "%s; nothing moves until it is resumed", message)
+}
+
+// newestPause is who paused by hand; nil if that was ended since, or not done by the verb.
+func newestPause(st *rollouts.RolloutStatus) *rollouts.RolloutAction {
+	pause, resume := newestAction(st, "pause"), newestAction(st, "resume")
+	if pause == nil || resume != nil && pause.Time.Before(&resume.Time) {
+		return nil
+	}
+	return pause
 }
 
 // step is about the pause that the update waits in.
@@ -153,10 +208,44 @@ func (e *explainer) deadline() {
 	e.add(rollouts.BlockerDeadlineExceeded, c.LastTransitionTime.Time, next, "there was no progress for %s: %s", progressDeadline(e.rollout), c.Message)
 }
 
-// refused is about pods and ReplicaSets that the cluster does not let be created.
+// refused is about pods and ReplicaSets that the cluster does not let be created: by what the ReplicaSets say now,
+// the stable one included, and by what the Rollout says of the controller's own writes.
 func (e *explainer) refused() {
-	if c := findCondition(&e.rollout.Status, rollouts.RolloutReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
-		e.add(rollouts.BlockerPodsRefused, c.LastTransitionTime.Time, "", "the cluster refuses to create what is needed: %s", c.Message)
+	var reasons []string
+	for _, rs := range e.owned() {
+		i := slices.IndexFunc(rs.Status.Conditions, func(c appsv1.ReplicaSetCondition) bool {
+			return c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue
+		})
+		if i < 0 {
+			continue
+		}
+		c, what := rs.Status.Conditions[i], "create"
+		if c.Reason == "FailedDelete" {
+			what = "delete"
+		}
+		reasons = append(reasons, c.Reason)
+		e.add(rollouts.BlockerPodsRefused, c.LastTransitionTime.Time, e.wayBack(rs), "the cluster refuses to %s pods of %s, of which there are %d of %d: %s; it is tried again by itself, after ever longer pauses",
+			what, e.revision(rs), rs.Status.Replicas, ptr.Deref(rs.Spec.Replicas, 1), c.Message)
+	}
+	if c := findCondition(&e.rollout.Status, rollouts.RolloutReplicaFailure); c != nil && c.Status == corev1.ConditionTrue && !slices.Contains(reasons, c.Reason) {
+		next := ""
+		if updateInFlight(e.rollout) && !e.rollout.Status.Abort {
+			next = e.command("abort")
+		}
+		e.add(rollouts.BlockerPodsRefused, c.LastTransitionTime.Time, next, "the cluster refuses a write of the controller: %s; it is tried again every few seconds", c.Message)
+	}
+}
+
+// leavingSet is about a ReplicaSet of the current revision that is on its way out: its name is taken until it is gone.
+func (e *explainer) leavingSet() {
+	if e.current != nil || !e.currentIsLeaving() {
+		return
+	}
+	for _, rs := range e.leaving {
+		if hashOf(rs) == e.rollout.Status.CurrentPodHash {
+			e.add(rollouts.BlockerPodsNotAvailable, rs.DeletionTimestamp.Time, "", "ReplicaSet %s of the current revision is being deleted, and another can be made only when it is gone; its finalizers: %s",
+				rs.Name, strings.Join(rs.Finalizers, ", "))
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/engine"
@@ -122,52 +123,63 @@ func TestExplainBeingDeletedAndHeld(t *testing.T) {
 	}
 }
 
-func TestExplainPods(t *testing.T) {
-	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes are available"}
-	waiting := func(reason, message string) corev1.PodStatus {
-		return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{Name: "main", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}}}
+// A deletion that hangs says on whom.
+func TestExplainNamesFinalizers(t *testing.T) {
+	w := deployed(t, rollout(4, twoSteps...))
+	s := w.Snapshot()
+	s.Rollout = s.Rollout.DeepCopy()
+	s.Rollout.DeletionTimestamp, s.Rollout.Finalizers = ptr.To(metav1.NewTime(w.Now())), []string{"example.com/hold"}
+	if got := engine.Explain(s, acting); len(got) != 1 || !strings.Contains(got[0].Message, "example.com/hold") {
+		t.Errorf("%+v", got)
 	}
-	ready := corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(start)}}}
+}
+
+// Who paused or aborted is told only of what he did.
+func TestExplainBlamesNobodyElse(t *testing.T) {
+	act := func(verb string, at time.Time) rollouts.RolloutAction {
+		return rollouts.RolloutAction{Verb: verb, User: "alice", Reason: "errors", Revision: 2, Time: metav1.NewMicroTime(at)}
+	}
 	for name, test := range map[string]struct {
-		status  corev1.PodStatus
-		message string
+		reach   func(w *world)
+		actions []rollouts.RolloutAction
+		alice   bool
+		since   time.Duration
 	}{
-		"no node":        {corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{scheduled}}, "Unschedulable: 0/3 nodes are available"},
-		"no image":       {waiting("ImagePullBackOff", "Back-off pulling image"), "ImagePullBackOff: Back-off pulling image"},
-		"crashing":       {waiting("CrashLoopBackOff", "back-off 10s"), "CrashLoopBackOff"},
-		"init container": {corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}}}}, "ErrImagePull"},
-		"failed":         {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "main", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Reason: "Error"}}}}}, "exit code 3"},
-		"evicted":        {corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "low on memory"}, "Evicted: low on memory"},
-		"not ready":      {corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, Message: "containers with unready status: [main]"}}}, "NotReady: containers with unready"},
-		"pending":        {corev1.PodStatus{Phase: corev1.PodPending}, "Pending"},
-		"ready":          {ready, ""},
+		"paused by the verb":         {func(w *world) { w.edit("pause", paused(true)); w.settle() }, []rollouts.RolloutAction{act("pause", start)}, true, 0},
+		"paused by an edit":          {func(w *world) { w.edit("pause", paused(true)); w.settle() }, nil, false, time.Second},
+		"paused by an edit later on": {func(w *world) { w.edit("pause", paused(true)); w.settle() }, []rollouts.RolloutAction{act("pause", start), act("resume", start.Add(time.Second))}, false, time.Second},
+		"aborted by the verb": {func(w *world) { w.update("v2"); w.must(w.Abort()); w.settle() },
+			[]rollouts.RolloutAction{act("abort", start.Add(time.Hour))}, true, 2 * time.Second},
+		"aborted for the deadline": {func(w *world) {
+			w.edit("abort", func(spec *rollouts.RolloutSpec) { spec.ProgressDeadlineAbort = true })
+			w.update("bad")
+		}, []rollouts.RolloutAction{act("abort", start)}, false, 10*time.Minute + 2*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := deployed(t, rollout(4, twoSteps...))
-			w.edit("v2", image("v2"))
-			w.Reconcile()
+			test.reach(w)
 			s := w.Snapshot()
-			rs := s.ReplicaSets[0]
-			yes := true
-			for _, n := range []string{"b", "a"} {
-				s.Pods = append(s.Pods, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: n, CreationTimestamp: metav1.NewTime(start),
-					OwnerReferences: []metav1.OwnerReference{{UID: rs.UID, Controller: &yes}}}, Status: test.status})
-			}
-			stranger := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "stranger", OwnerReferences: []metav1.OwnerReference{{UID: "other", Controller: &yes}}}}
-			s.Pods = append(s.Pods, stranger)
+			s.Rollout = s.Rollout.DeepCopy()
+			s.Rollout.Status.Actions = test.actions
 			got := engine.Explain(s, acting)
-			if test.message == "" {
-				if len(got) != 0 {
-					t.Errorf("%+v", got)
-				}
-				return
-			}
-			if len(got) != 1 || got[0].Code != rollouts.BlockerPodsNotAvailable || !strings.Contains(got[0].Message, "2 pods not available: ") || !strings.Contains(got[0].Message, test.message) {
+			if len(got) == 0 || strings.Contains(got[0].Message, "by user alice: errors") != test.alice {
 				t.Fatalf("%+v", got)
 			}
-			if strings.Join(got[0].Pods, " ") != "a b" {
-				t.Errorf("pods %v", got[0].Pods)
+			if since := got[0].Since; since == nil || since.Sub(start).Round(time.Second) != test.since {
+				t.Errorf("since %v", since)
 			}
 		})
+	}
+}
+
+// An abort with nothing to go back to says so: it would wait for ever.
+func TestExplainAbortWithoutStable(t *testing.T) {
+	w := deployed(t, rollout(4, twoSteps...))
+	w.update("v2")
+	w.must(w.Abort())
+	w.Remove(w.Find(w.Rollout.Status.StableRS), true)
+	w.Reconcile()
+	if b := w.blockers("Aborted")[0]; !strings.Contains(b.Message, "nothing to go back to") {
+		t.Errorf("message %q", b.Message)
 	}
 }
