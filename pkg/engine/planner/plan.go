@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -62,6 +63,8 @@ type plan struct {
 	step *rollouts.PlannedStep
 	// completes is true once all steps are behind: what follows is one step to the end.
 	completes bool
+	// crowd is how many pods there may have been at one time since the last look.
+	crowd int32
 }
 
 func newPlan(s engine.Snapshot) *plan {
@@ -72,6 +75,7 @@ func newPlan(s engine.Snapshot) *plan {
 	}
 	p.cluster = simulator.From(s)
 	p.cluster.Pods = func(*corev1.PodTemplateSpec) (time.Duration, bool) { return time.Second, true }
+	p.cluster.OnWrite = func(*appsv1.ReplicaSet, *appsv1.ReplicaSet) { p.crowd = max(p.crowd, p.most()) }
 	return p
 }
 
@@ -121,13 +125,28 @@ func (p *plan) look() {
 // count keeps the numbers of the step that goes on.
 func (p *plan) count() {
 	canary, others := p.pods()
-	p.status.PeakReplicas = max(p.status.PeakReplicas, canary+others)
+	peak := max(p.crowd, canary+others)
+	p.crowd = 0
+	p.status.PeakReplicas = max(p.status.PeakReplicas, peak)
 	if p.step == nil {
 		return
 	}
 	p.step.Weight = engine.SetWeight(p.cluster.Rollout)
 	p.step.CanaryReplicas, p.step.StableReplicas = canary, others
-	p.step.PeakReplicas = max(p.step.PeakReplicas, canary+others)
+	p.step.PeakReplicas = max(p.step.PeakReplicas, peak)
+}
+
+// most is how many pods there may be for a moment: when one ReplicaSet grows and another shrinks in the same move,
+// nobody knows which of them the host looks at first.
+func (p *plan) most() (pods int32) {
+	for _, rs := range p.owned() {
+		n := int32(len(p.cluster.PodsOf(rs)))
+		if rs.DeletionTimestamp == nil {
+			n = max(n, ptr.Deref(rs.Spec.Replicas, 1))
+		}
+		pods += n
+	}
+	return pods
 }
 
 // close ends the step that goes on.
@@ -140,11 +159,7 @@ func (p *plan) close() {
 
 // pods counts those of the revision that is rolled out, and all others.
 func (p *plan) pods() (canary, others int32) {
-	for _, rs := range p.cluster.ReplicaSets() {
-		owner := metav1.GetControllerOfNoCopy(rs)
-		if owner == nil || owner.UID != p.cluster.Rollout.UID {
-			continue
-		}
+	for _, rs := range p.owned() {
 		n := int32(len(p.cluster.PodsOf(rs)))
 		if rs.Labels[rollouts.PodTemplateHashLabel] == p.cluster.Rollout.Status.CurrentPodHash {
 			canary += n
@@ -153,6 +168,14 @@ func (p *plan) pods() (canary, others int32) {
 		}
 	}
 	return canary, others
+}
+
+// owned are the ReplicaSets that the Rollout controls.
+func (p *plan) owned() []*appsv1.ReplicaSet {
+	return slices.DeleteFunc(p.cluster.ReplicaSets(), func(rs *appsv1.ReplicaSet) bool {
+		owner := metav1.GetControllerOfNoCopy(rs)
+		return owner == nil || owner.UID != p.cluster.Rollout.UID
+	})
 }
 
 func same(a, b *rollouts.PlannedStep) bool {

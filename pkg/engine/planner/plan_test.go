@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -126,19 +127,19 @@ func TestPlan(t *testing.T) {
 	}{
 		"nothing": {func(*testing.T, *simulator.Cluster) {}, "", "Healthy", "nothing to do: revision 1 is Healthy"},
 		"an update": {func(_ *testing.T, c *simulator.Cluster) { c.Edit("v2", image("v2")) },
-			"0 SetWeight 20% 4+1 peak 5\n1 Pause 20% 4+1 peak 5 1h0m0s\n2 SetWeight 60% 2+3 peak 6\n3 Pause 60% 2+3 peak 5 people approval of 2\n- Complete 100% 0+5 peak 6\n",
-			"Healthy", "rolls out revision 2 in 5 steps, with at most 6 pods, 1 of which waits for somebody to promote"},
+			"0 SetWeight 20% 4+1 peak 6\n1 Pause 20% 4+1 peak 5 1h0m0s\n2 SetWeight 60% 2+3 peak 7\n3 Pause 60% 2+3 peak 5 people approval of 2\n- Complete 100% 0+5 peak 7\n",
+			"Healthy", "rolls out revision 2 in 5 steps, with at most 7 pods, 1 of which waits for somebody to promote"},
 		"in the middle": {func(t *testing.T, c *simulator.Cluster) {
 			c.Edit("v2", image("v2"))
 			for len(c.Rollout.Status.PauseConditions) == 0 {
 				c.Turn()
 			}
 			c.Sleep(20 * time.Minute)
-		}, "1 Pause 20% 4+1 peak 5 40m0s\n2 SetWeight 60% 2+3 peak 6\n3 Pause 60% 2+3 peak 5 people approval of 2\n- Complete 100% 0+5 peak 6\n", "Healthy", "rolls out revision 2 in 4 steps"},
+		}, "1 Pause 20% 4+1 peak 5 40m0s\n2 SetWeight 60% 2+3 peak 7\n3 Pause 60% 2+3 peak 5 people approval of 2\n- Complete 100% 0+5 peak 7\n", "Healthy", "rolls out revision 2 in 4 steps"},
 		"paused by hand": {func(t *testing.T, c *simulator.Cluster) {
 			c.Edit("v2", image("v2"))
 			must(t, c.Pause())
-		}, "0 SetWeight 20% 4+1 peak 5\n1 Pause 20% 4+1 peak 5 1h0m0s\n2 SetWeight 60% 2+3 peak 6\n3 Pause 60% 2+3 peak 5 people approval of 2\n- Complete 100% 0+5 peak 6\n", "Healthy", "once it is resumed, rolls out"},
+		}, "0 SetWeight 20% 4+1 peak 6\n1 Pause 20% 4+1 peak 5 1h0m0s\n2 SetWeight 60% 2+3 peak 7\n3 Pause 60% 2+3 peak 5 people approval of 2\n- Complete 100% 0+5 peak 7\n", "Healthy", "once it is resumed, rolls out"},
 		"aborted": {func(t *testing.T, c *simulator.Cluster) {
 			c.Edit("v2", image("v2"))
 			c.Settle(500)
@@ -154,7 +155,7 @@ func TestPlan(t *testing.T) {
 			c.Edit("v2", image("v2"))
 			c.Settle(500)
 			must(t, c.PromoteAs(engine.Actor{Rights: []engine.Right{engine.RightOverride}}, engine.PromoteOptions{Full: true}))
-		}, "- Deploy 100% 0+5 peak 6\n", "Healthy", "rolls out revision 2 in 1 step"},
+		}, "- Deploy 100% 0+5 peak 7\n", "Healthy", "rolls out revision 2 in 1 step"},
 		"more replicas": {func(_ *testing.T, c *simulator.Cluster) {
 			c.Edit("replicas", func(spec *rollouts.RolloutSpec) { spec.Replicas = ptr.To[int32](8) })
 		}, "- Deploy 100% 0+8 peak 8\n", "Healthy", "rolls out revision 1 in 1 step"},
@@ -168,7 +169,7 @@ func TestPlan(t *testing.T) {
 			for range 3 {
 				c.Turn()
 			}
-		}, "0 SetWeight 20% 4+1 peak 5\n1 Pause 20% 4+1 peak 5 1h0m0s\n2 SetWeight 60% 2+3 peak 6\n3 Pause 60% 2+3 peak 5 people approval of 2\n- Complete 100% 0+5 peak 6\n", "Healthy", "provided that"},
+		}, "0 SetWeight 20% 4+1 peak 5\n1 Pause 20% 4+1 peak 5 1h0m0s\n2 SetWeight 60% 2+3 peak 7\n3 Pause 60% 2+3 peak 5 people approval of 2\n- Complete 100% 0+5 peak 7\n", "Healthy", "provided that"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := deployed(t, rollout(5, steps...))
@@ -248,6 +249,10 @@ func TestPlanIsWhatHappens(t *testing.T) {
 		if happened.peak > p.PeakReplicas {
 			rt.Fatalf("planned at most %d pods, there were %d", p.PeakReplicas, happened.peak)
 		}
+		surge, err := intstr.GetScaledValueFromIntOrPercent(r.Spec.Strategy.Canary.MaxSurge, int(*r.Spec.Replicas), true)
+		if err != nil || p.PeakReplicas > *r.Spec.Replicas+int32(surge) {
+			rt.Fatalf("planned %d pods of %d, with maxSurge %d (%v)", p.PeakReplicas, *r.Spec.Replicas, surge, err)
+		}
 		if c.Rollout.Status.Phase != p.Phase {
 			rt.Fatalf("planned to end %s, ended %s", p.Phase, c.Rollout.Status.Phase)
 		}
@@ -260,15 +265,18 @@ type history struct {
 	peak  int32
 }
 
-// follow lets a cluster go on to its end, promoting whenever somebody must.
+// follow lets a cluster go on to its end, promoting whenever somebody must. Its peak is of the worst case: that of
+// two ReplicaSets which change together the one that grows does so first.
 func follow(c *simulator.Cluster) (h history) {
-	for {
-		step, pods := stepOf(c), podsOf(c)
+	c.OnWrite = func(*appsv1.ReplicaSet, *appsv1.ReplicaSet) {
 		total := int32(0)
 		for _, rs := range c.ReplicaSets() {
-			total += int32(len(c.PodsOf(rs)))
+			total += max(*rs.Spec.Replicas, int32(len(c.PodsOf(rs))))
 		}
 		h.peak = max(h.peak, total)
+	}
+	for {
+		step, pods := stepOf(c), podsOf(c)
 		turned := c.Turn()
 		if !turned && c.Promote(false) != nil {
 			return h
