@@ -62,23 +62,39 @@ var blockerColumns = []metav1.TableColumnDefinition{
 	{Name: "Next", Type: "string", Description: "The call that would move the Rollout on."},
 }
 
-// ConvertToTable prints an explanation, a row for each blocker.
+// ConvertToTable prints an explanation, a row for each blocker. If there is none a row says so: to a table without rows
+// kubectl says that there is no such resource.
 func (*ExplainREST) ConvertToTable(_ context.Context, object, _ runtime.Object) (*metav1.Table, error) {
 	explanation, ok := object.(*rollouts.RolloutExplanation)
 	if !ok {
 		return nil, fmt.Errorf("not a RolloutExplanation: %T", object)
 	}
 	result := &metav1.Table{ListMeta: metav1.ListMeta{ResourceVersion: explanation.ResourceVersion}, ColumnDefinitions: blockerColumns}
+	row := func(cells ...any) {
+		result.Rows = append(result.Rows, metav1.TableRow{Object: runtime.RawExtension{Object: explanation}, Cells: cells})
+	}
+	if len(explanation.Status.Blockers) == 0 {
+		row("-", "-", nothingBlocks(&explanation.Status), "")
+	}
 	for i := range explanation.Status.Blockers {
 		b := &explanation.Status.Blockers[i]
 		since := "<unknown>"
 		if b.Since != nil {
 			since = age(metav1.NewTime(b.Since.Time))
 		}
-		result.Rows = append(result.Rows, metav1.TableRow{
-			Object: runtime.RawExtension{Object: explanation},
-			Cells:  []any{string(b.Code), since, b.Message, b.Next},
-		})
+		row(string(b.Code), since, b.Message, b.Next)
 	}
 	return result, nil
+}
+
+// nothingBlocks says what the Rollout does that nothing keeps from going on.
+func nothingBlocks(st *rollouts.RolloutExplanationStatus) string {
+	if st.Phase == rollouts.RolloutPhaseHealthy {
+		return "nothing blocks it: it is Healthy, and there is nothing left to do"
+	}
+	text := "nothing blocks it: it is " + string(st.Phase)
+	if st.Message != "" {
+		text += " (" + st.Message + ")"
+	}
+	return text + " and moves on by itself"
 }

@@ -144,23 +144,27 @@ var planColumns = []metav1.TableColumnDefinition{
 	{Name: "Wait", Type: "string", Description: "What is waited for."},
 }
 
-// ConvertToTable prints a plan, a row for each step.
+// ConvertToTable prints a plan, a row for each step. If there is none a row says why: to a table without rows kubectl
+// says that there is no such resource.
 func (*PlanREST) ConvertToTable(_ context.Context, object, _ runtime.Object) (*metav1.Table, error) {
 	plan, ok := object.(*rollouts.RolloutPlan)
 	if !ok {
 		return nil, fmt.Errorf("not a RolloutPlan: %T", object)
 	}
 	result := &metav1.Table{ListMeta: metav1.ListMeta{ResourceVersion: plan.ResourceVersion}, ColumnDefinitions: planColumns}
+	row := func(cells ...any) {
+		result.Rows = append(result.Rows, metav1.TableRow{Object: runtime.RawExtension{Object: plan}, Cells: cells})
+	}
+	if len(plan.Status.Steps) == 0 {
+		row("-", "None", nil, nil, nil, nil, plan.Status.Message)
+	}
 	for i := range plan.Status.Steps {
 		s := &plan.Status.Steps[i]
 		index := "-"
 		if s.Index != nil {
 			index = fmt.Sprint(*s.Index)
 		}
-		result.Rows = append(result.Rows, metav1.TableRow{
-			Object: runtime.RawExtension{Object: plan},
-			Cells:  []any{index, string(s.Action), int64(s.Weight), int64(s.StableReplicas), int64(s.CanaryReplicas), int64(s.PeakReplicas), waitCell(s)},
-		})
+		row(index, string(s.Action), int64(s.Weight), int64(s.StableReplicas), int64(s.CanaryReplicas), int64(s.PeakReplicas), waitCell(s))
 	}
 	return result, nil
 }

@@ -184,3 +184,17 @@ func TestExplain(t *testing.T) {
 		t.Errorf("%v, %+v", err, table)
 	}
 }
+
+// To a table without rows kubectl says that there is no such resource, so there is a row for nothing.
+func TestTablesOfNothing(t *testing.T) {
+	st := rollouts.RolloutExplanationStatus{Phase: rollouts.RolloutPhaseProgressing, Message: "more replicas need to be updated"}
+	table, err := (&ExplainREST{}).ConvertToTable(context.Background(), &rollouts.RolloutExplanation{Status: st}, nil)
+	if want := "nothing blocks it: it is Progressing (more replicas need to be updated) and moves on by itself"; err != nil || len(table.Rows) != 1 || table.Rows[0].Cells[2] != want {
+		t.Errorf("explain: %v, %+v", err, table)
+	}
+	plan := &rollouts.RolloutPlan{Status: rollouts.RolloutPlanStatus{Message: "nothing to do: revision 1 is Healthy"}}
+	table, err = (&PlanREST{}).ConvertToTable(context.Background(), plan, nil)
+	if err != nil || len(table.Rows) != 1 || len(table.Rows[0].Cells) != len(planColumns) || table.Rows[0].Cells[len(planColumns)-1] != plan.Status.Message {
+		t.Errorf("plan: %v, %+v", err, table)
+	}
+}
