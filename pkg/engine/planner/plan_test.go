@@ -185,6 +185,28 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// The last step of a plan is the end of the update, whether there are pods left to be moved then or not.
+func TestPlanEndsWithComplete(t *testing.T) {
+	for name, test := range map[string]struct {
+		steps []rollouts.CanaryStep
+		lines string
+	}{
+		"no steps":      {nil, "- Deploy 100% 0+5 peak 7\n"},
+		"some":          {[]rollouts.CanaryStep{weight(40)}, "0 SetWeight 40% 3+2 peak 7\n- Complete 100% 0+5 peak 7\n"},
+		"all pods":      {[]rollouts.CanaryStep{weight(100)}, "0 SetWeight 100% 0+5 peak 7\n- Complete 100% 0+5 peak 5\n"},
+		"all and pause": {[]rollouts.CanaryStep{weight(100), pause("")}, "0 SetWeight 100% 0+5 peak 7\n1 Pause 100% 0+5 peak 5 people\n- Complete 100% 0+5 peak 5\n"},
+		"no pods yet":   {[]rollouts.CanaryStep{pause("1h")}, "0 Pause 0% 5+0 peak 5 1h0m0s\n- Complete 100% 0+5 peak 7\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := deployed(t, rollout(5, test.steps...))
+			c.Edit("v2", image("v2"))
+			if got := lines(planOf(t, c)); got != test.lines {
+				t.Errorf("planned\n%swant\n%s", got, test.lines)
+			}
+		})
+	}
+}
+
 func TestPlanOfAFirstDeployment(t *testing.T) {
 	p := planOf(t, simulator.New(rollout(3, weight(20), pause("")), start))
 	if got, want := lines(p), "- Deploy 100% 0+3 peak 3\n"; got != want {

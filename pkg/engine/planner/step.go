@@ -27,7 +27,8 @@ func (p *plan) stepNow() *rollouts.PlannedStep {
 		return &rollouts.PlannedStep{Action: rollouts.PlannedComplete}
 	case inFlight && at < len(steps):
 		return p.strategyStep(at, steps[at])
-	case inFlight && len(steps) > 0:
+	case inFlight && len(steps) > 0, p.step != nil && p.step.Index != nil && !st.Abort && !st.PromoteFull:
+		// The latter: the last step was to move all pods, so that it was the end as well.
 		p.completes = true
 		return &rollouts.PlannedStep{Action: rollouts.PlannedComplete}
 	case p.step != nil || st.Phase == rollouts.RolloutPhaseProgressing || st.Abort && p.misplaced():
