@@ -14,6 +14,8 @@ GO := go
 RACE := $(if $(shell command -v $${CC:-gcc} || command -v clang),-race)
 # More flags for "make up", as in: make up UP_FLAGS="--sluice-etcd=external"
 UP_FLAGS ?=
+# Flags for "make bench", as in: make bench BENCH_FLAGS="--only=trees"
+BENCH_FLAGS ?=
 
 .PHONY: help
 help: ## List the targets.
@@ -44,8 +46,8 @@ demo: localcluster ## Play the guide on the local control plane, checking every 
 	@$(GO) run -buildvcs=false ./test/demo
 
 .PHONY: bench
-bench: localcluster ## Measure Sluice against Deployments, and print the ratios.
-	@$(GO) run -buildvcs=false ./test/benchmark
+bench: localcluster ## Measure Sluice against its peers, and print the ratios.
+	@$(GO) run -buildvcs=false ./test/benchmark $(BENCH_FLAGS)
 
 ##  Code
 
@@ -98,7 +100,7 @@ test: verify test-unit test-integration test-e2e ## Run all checks and tests tha
 .PHONY: test-unit
 test-unit: ## Run the unit tests.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
-	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/benchmark/... ./test/demo/... ./test/cluster/...
+	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/benchmark/... ./test/demo/... ./test/cluster/... ./test/contest/...
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
 
 .PHONY: test-integration
@@ -112,5 +114,5 @@ test-e2e: localcluster ## Run everything end to end on local control planes.
 .PHONY: test-long
 test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
-	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 30m ./test/integration/...
+	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
