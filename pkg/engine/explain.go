@@ -30,7 +30,7 @@ type ControllerState struct {
 }
 
 // Explain says what keeps a Rollout from going on: what to look at first is in front. nil if nothing does. What is
-// wrong with pods comes before the pause that they wait in, since the way out of that is not to promote them.
+// wrong with pods comes before what people have decided: the way out is not to promote, resume or retry them.
 func Explain(s Snapshot, controller ControllerState) []rollouts.Blocker {
 	e := &explainer{decider: newDecider(s)}
 	if s.Rollout.DeletionTimestamp != nil {
@@ -46,14 +46,14 @@ func Explain(s Snapshot, controller ControllerState) []rollouts.Blocker {
 		return e.blockers
 	}
 	e.notObserved()
-	e.aborted()
-	e.manuallyPaused()
 	e.refused()
 	ailing, starting := e.ailingPods()
 	e.pods(ailing)
 	e.leavingSet()
 	e.eviction()
 	e.deadline()
+	e.aborted()
+	e.manuallyPaused()
 	e.step()
 	e.pods(starting)
 	return e.blockers
@@ -257,7 +257,7 @@ func (e *explainer) eviction() {
 		message = c.Message
 	}
 	if message != "" {
-		e.add(rollouts.BlockerEvictionRefused, since, "", "the restart waits to evict pods: %s", message)
+		e.add(rollouts.BlockerEvictionRefused, since, "", "the restart waits to evict pods, and tries again every %s: %s", EvictAgainAfter, message)
 	}
 }
 

@@ -170,9 +170,9 @@ func TestExplainPodsRefused(t *testing.T) {
 		"canary":           {set: failure("FailedCreate"), codes: "PodsRefused Paused", words: []string{"create pods of revision 2, of which there are 1 of 1", "exceeded quota: pods"}, next: "abort"},
 		"told twice":       {set: failure("FailedCreate"), condition: failure("FailedCreate"), codes: "PodsRefused Paused", next: "abort"},
 		"deletes":          {set: failure("FailedDelete"), codes: "PodsRefused Paused", words: []string{"delete pods"}, next: "abort"},
-		"stable":           {set: failure("FailedCreate"), stable: true, abort: true, codes: "Aborted PodsRefused", words: []string{"revision 1 (stable), of which there are 4 of 4"}},
+		"stable":           {set: failure("FailedCreate"), stable: true, abort: true, codes: "PodsRefused Aborted", words: []string{"revision 1 (stable), of which there are 4 of 4"}},
 		"ReplicaSet":       {condition: failure("ReplicaSetCreateError"), codes: "PodsRefused Paused", words: []string{"a write of the controller: exceeded quota"}, next: "abort"},
-		"after an abort":   {condition: failure("ScalingReplicaSetFailed"), abort: true, codes: "Aborted PodsRefused"},
+		"after an abort":   {condition: failure("ScalingReplicaSetFailed"), abort: true, codes: "PodsRefused Aborted"},
 		"both differently": {set: failure("FailedCreate"), condition: failure("ScalingReplicaSetFailed"), codes: "PodsRefused PodsRefused Paused", next: "abort"},
 	} {
 		t.Run(name, func(t *testing.T) {
