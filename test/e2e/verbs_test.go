@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -116,68 +115,6 @@ func TestPromotesAtOnceMoveOneStepEach(t *testing.T) {
 	}
 	if len(replies) == 0 {
 		t.Error("none of 20 promotes succeeded")
-	}
-}
-
-// What is impossible now is 409 with a cause for machines, and changes nothing.
-func TestImpossibleVerbs(t *testing.T) {
-	s := together(t)
-	states := []struct {
-		name    string
-		prepare func(name string)
-		// refusals are the causes by verb; "promote full" is a promote in full.
-		refusals map[string]string
-	}{
-		{"nothing in flight", func(name string) { s.deploy(newRollout(name, 1, weight(50), pause())) }, map[string]string{
-			"promote": "NothingInFlight", "promote full": "NothingInFlight", "abort": "NothingInFlight", "retry": "NotAborted"}},
-		{"first deployment", func(name string) {
-			r := newRollout(name, 1, weight(50), pause())
-			r.Spec.Template.Spec.NodeSelector = map[string]string{"no": "such-node"}
-			s.create(r)
-			s.await(name, func(r *v1alpha1.Rollout) string {
-				return unless(r.Status.ObservedGeneration == r.Generation, "observed")
-			})
-		}, map[string]string{"promote": "NothingInFlight", "promote full": "NothingInFlight", "abort": "NoStable", "retry": "NotAborted"}},
-		{"paused at a step", func(name string) { s.pausedUpdate(name) }, map[string]string{"retry": "NotAborted"}},
-		{"aborted", func(name string) {
-			s.pausedUpdate(name)
-			_, err := s.rollouts().Abort(s.ctx(), name, &v1alpha1.Abort{}, metav1.CreateOptions{})
-			s.must(err)
-		}, map[string]string{"promote": "Aborted", "abort": "AlreadyAborted"}},
-		{"paused by hand", func(name string) {
-			s.pausedUpdate(name)
-			changed := s.change(name, func(r *v1alpha1.Rollout) { r.Spec.Paused = true })
-			s.await(name, func(r *v1alpha1.Rollout) string {
-				return unless(r.Status.ObservedGeneration >= changed.Generation, "observed")
-			})
-		}, map[string]string{"promote": "ManuallyPaused", "promote full": "ManuallyPaused", "retry": "NotAborted"}},
-		{"no steps", func(name string) {
-			s.deploy(newRollout(name, 1))
-			s.change(name, func(r *v1alpha1.Rollout) { r.Spec.Template.Spec.NodeSelector = map[string]string{"no": "such-node"} })
-			s.await(name, func(r *v1alpha1.Rollout) string {
-				return unless(r.Status.ObservedGeneration == r.Generation, "observed")
-			})
-		}, map[string]string{"promote": "NothingInFlight", "retry": "NotAborted"}},
-		{"being deleted", func(name string) {
-			s.pausedUpdate(name)
-			s.change(name, func(r *v1alpha1.Rollout) { r.Finalizers = []string{"example.com/hold"} })
-			t.Cleanup(func() { s.release(name) })
-			s.must(s.rollouts().Delete(s.ctx(), name, metav1.DeleteOptions{}))
-		}, map[string]string{"promote": "BeingDeleted", "abort": "BeingDeleted", "retry": "BeingDeleted"}},
-	}
-	for i, state := range states {
-		name := "state-" + strconv.Itoa(i)
-		state.prepare(name)
-		before := s.get(name)
-		for verb, cause := range state.refusals {
-			status := s.refused(s.perform(name, verb), http.StatusConflict, name)
-			if len(status.Details.Causes) != 1 || string(status.Details.Causes[0].Type) != cause {
-				t.Errorf("%s when %s: the cause is %+v instead of %s", verb, state.name, status.Details.Causes, cause)
-			}
-		}
-		if after := s.get(name); after.Generation != before.Generation || ptr.Deref(after.Status.CurrentStepIndex, -1) != ptr.Deref(before.Status.CurrentStepIndex, -1) {
-			t.Errorf("%s: a refused verb changed something", state.name)
-		}
 	}
 }
 
