@@ -29,6 +29,7 @@ func TestDisruption(t *testing.T) {
 	}{
 		{"server killed in mid-update", serverKilledInMidUpdate},
 		{"server ends in good order", serverEndsInGoodOrder},
+		{"explain without a controller", explainWithoutController},
 		{"second process on a data directory", secondProcessOnDataDirectory},
 		{"forged owner reference", forgedOwnerReference},
 		{"detach", detach},
