@@ -10,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
@@ -25,6 +26,10 @@ func Pause(r *rollouts.Rollout, now time.Time) (*Transition, error) {
 		return nil, refuse(ReasonAlreadyPaused, "spec.paused is set already")
 	}
 	out := withSpec(r, func(spec *rollouts.RolloutSpec) { spec.Paused = true })
+	// The deadline does not count in a pause, nor is it exceeded there.
+	if c := findCondition(&out.Status, rollouts.RolloutProgressing); c != nil && c.Reason == reasonDeadlineExceeded {
+		setCondition(&out.Status, rollouts.RolloutProgressing, corev1.ConditionUnknown, reasonPaused, "Rollout is paused", now)
+	}
 	restate(out, now)
 	return done(out, "paused"), nil
 }

@@ -73,6 +73,20 @@ func TestUndoRefusalNamesWhatIsLeft(t *testing.T) {
 	}
 }
 
+// TestPauseOfWhatIsOverItsDeadline: the answer tells the phase that the controller will, which is not Degraded.
+func TestPauseOfWhatIsOverItsDeadline(t *testing.T) {
+	w := deployed(t, withDeadline(rollout(4, weight(50), pause("")), 30, false))
+	w.update("bad")
+	w.degraded("ProgressDeadlineExceeded")
+	w.must(w.Pause())
+	w.is(rollouts.RolloutPhasePaused, "manually paused")
+	w.settle()
+	w.is(rollouts.RolloutPhasePaused, "manually paused")
+	w.must(w.Resume())
+	w.settle()
+	w.degraded("ProgressDeadlineExceeded")
+}
+
 func TestPauseFreezesAndResumeGoesOn(t *testing.T) {
 	w := deployed(t, rollout(4, weight(25), pause("10s"), weight(50), pause("")))
 	w.edit("v2", image("v2"))
