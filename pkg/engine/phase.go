@@ -54,7 +54,7 @@ func movement(r *rollouts.Rollout) (rollouts.RolloutPhase, string) {
 	case r.Spec.Paused:
 		return rollouts.RolloutPhasePaused, messageManuallyPaused
 	case len(st.PauseConditions) > 0:
-		return rollouts.RolloutPhasePaused, string(st.PauseConditions[0].Reason)
+		return rollouts.RolloutPhasePaused, pauseMessage(r)
 	case findCondition(st, rollouts.RolloutRestarting) != nil:
 		return progressing(messageRestarting)
 	case st.UpdatedReplicas < n:

@@ -54,6 +54,7 @@ func approved(r *rollouts.Rollout, who Actor, now time.Time) (*Transition, error
 		t.Message += fmt.Sprintf(", approved by %d of %d", required(a), required(a))
 		return t, nil
 	}
+	restate(out, now)
 	return &Transition{Rollout: out, Outcome: rollouts.ActionApproved,
 		Message: fmt.Sprintf("approved step %d/%d: %s", stepIndex(out), len(steps(out)), stillNeeded(out, a, now))}, nil
 }

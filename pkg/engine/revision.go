@@ -34,7 +34,8 @@ type Resolution struct {
 }
 
 // Resolve finds which revision a template is: that of the ReplicaSet with a semantically equal template,
-// if r controls it or may adopt it, else a new one with a hash that no ReplicaSet of rss has. r is the
+// if r controls it or may adopt it; the current one, if its template is that; else a new one with a hash that
+// neither a ReplicaSet of rss has nor r knows. So no revision is ever taken for another by its hash. r is the
 // Rollout as stored before the template was changed, or as it is about to be created.
 func Resolve(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*appsv1.ReplicaSet) Resolution {
 	highest := r.Status.Revision
@@ -51,11 +52,10 @@ func Resolve(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*appsv
 		}
 		return Resolution{Hash: hashOf(rs), Revision: highest + 1}
 	}
-	hash := freeHash(r, template, rss)
-	if hash == r.Status.CurrentPodHash { // The same template again, before its ReplicaSet was created.
-		return Resolution{Hash: hash, Revision: highest}
+	if r.Status.CurrentPodHash != "" && TemplatesEqual(template, &r.Spec.Template) { // Again, before its ReplicaSet was created.
+		return Resolution{Hash: r.Status.CurrentPodHash, Revision: highest}
 	}
-	return Resolution{Hash: hash, Revision: highest + 1}
+	return Resolution{Hash: freeHash(r, template, rss), Revision: highest + 1}
 }
 
 // Created is a new Rollout with its first status: its revision is named, nothing of it was observed. author is
@@ -88,7 +88,7 @@ func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollout
 	st := &out.Status
 
 	retemplated := res != nil && res.Hash != st.CurrentPodHash
-	restepped := !apiequality.Semantic.DeepEqual(steps(old), steps(new))
+	restepped := !stepsEqual(steps(old), steps(new))
 	if retemplated {
 		// The resolution may be older than this write, which then still is the newest revision.
 		st.CurrentPodHash, st.Revision = res.Hash, max(res.Revision, st.Revision+1)
@@ -120,10 +120,12 @@ func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollout
 func Collide(r *rollouts.Rollout) *rollouts.Rollout {
 	out := r.DeepCopy()
 	st := &out.Status
-	taken := st.CurrentPodHash
-	st.CollisionCount = ptr.To(ptr.Deref(st.CollisionCount, 0) + 1)
-	st.CurrentPodHash = templateHash(&r.Spec.Template, *st.CollisionCount)
-	if st.StableRS == taken {
+	taken, stable := st.CurrentPodHash, st.StableRS
+	for st.CurrentPodHash == taken || st.CurrentPodHash == stable {
+		st.CollisionCount = ptr.To(ptr.Deref(st.CollisionCount, 0) + 1)
+		st.CurrentPodHash = templateHash(&r.Spec.Template, *st.CollisionCount)
+	}
+	if stable == taken {
 		st.StableRS = st.CurrentPodHash // It is the same revision under another name.
 	}
 	return out
@@ -161,10 +163,11 @@ func findTemplate(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*
 	return found
 }
 
-// freeHash is a hash for a template that no ReplicaSet has.
+// freeHash is a hash for a template that no ReplicaSet has, nor any that r speaks of and that may be gone:
+// with that of the stable revision an update would pass for a rollback, which takes no steps.
 func freeHash(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*appsv1.ReplicaSet) string {
 	taken := func(hash string) bool {
-		return slices.ContainsFunc(rss, func(rs *appsv1.ReplicaSet) bool {
+		return hash == r.Status.CurrentPodHash || hash == r.Status.StableRS || slices.ContainsFunc(rss, func(rs *appsv1.ReplicaSet) bool {
 			return hashOf(rs) == hash || rs.Name == replicaSetName(r, hash)
 		})
 	}

@@ -67,9 +67,11 @@ func TestResolve(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			r := rollout(1)
+			template := r.Spec.Template.DeepCopy()
 			r.UID = me
 			r.Status.CurrentPodHash, r.Status.Revision = row.current, row.revision
-			got := engine.Resolve(r, &r.Spec.Template, row.rss)
+			image("stored")(&r.Spec)
+			got := engine.Resolve(r, template, row.rss)
 			if got.Revision != row.want || row.hash != "" && got.Hash != row.hash {
 				t.Errorf("got %+v, want %s, %d", got, row.hash, row.want)
 			}
@@ -108,6 +110,41 @@ func TestHashCollision(t *testing.T) {
 	}
 	if *twice.Status.CollisionCount != 2 || created.Status.CollisionCount != nil {
 		t.Error("collisions are not counted, or the input was changed")
+	}
+}
+
+// TestAHashIsNoProofOfATemplate: a template whose hash is that of the current or of the stable revision is another
+// revision all the same, though no ReplicaSet is there that would tell. Its author could choose the template so, and
+// would be no author of the current revision, or roll back to what was never there.
+func TestAHashIsNoProofOfATemplate(t *testing.T) {
+	template := rollout(1).Spec.Template
+	hash := engine.Resolve(rollout(1), &template, nil).Hash
+	for role, status := range map[string]rollouts.RolloutStatus{
+		"current": {CurrentPodHash: hash, StableRS: "stable", Revision: 2},
+		"stable":  {CurrentPodHash: "current", StableRS: hash, Revision: 2},
+	} {
+		r := rollout(1, weight(20), approval(1))
+		image("other")(&r.Spec)
+		r.Status = status
+		got := engine.Resolve(r, &template, nil)
+		if got.Hash == hash || got.Revision != 3 {
+			t.Errorf("%s: got %+v", role, got)
+		}
+		edited := r.DeepCopy()
+		edited.Spec.Template = template
+		if st := engine.Edited(r, edited, &got, "mallory").Status; *st.CurrentStepIndex != 0 || st.CurrentPodHash == st.StableRS || st.TemplateAuthors == nil {
+			t.Errorf("%s: %+v", role, st)
+		}
+	}
+}
+
+// TestANewNameIsNotThatOfTheStableRevision, whatever it would come to.
+func TestANewNameIsNotThatOfTheStableRevision(t *testing.T) {
+	r := rollout(1)
+	r.Status.CurrentPodHash = engine.Resolve(r, &r.Spec.Template, nil).Hash
+	r.Status.StableRS = engine.Collide(r).Status.CurrentPodHash
+	if st := engine.Collide(r).Status; st.CurrentPodHash == st.StableRS {
+		t.Errorf("both are %s", st.StableRS)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/utils/ptr"
+
 	"sluice.dev/sluice/pkg/apis/rollouts"
 )
 
@@ -25,7 +27,7 @@ type NeededRight struct {
 // RightsToEdit are the rights that a change of the spec needs, each once: to weaken or remove an approval,
 // or to let an update past a pause that waits for people. nil if there is none.
 func RightsToEdit(old, new *rollouts.Rollout) []NeededRight {
-	if stepHash(steps(old)) == stepHash(steps(new)) {
+	if stepsEqual(steps(old), steps(new)) {
 		return nil
 	}
 	before, after := gates(steps(old)), gates(steps(new))
@@ -44,6 +46,38 @@ func RightsToEdit(old, new *rollouts.Rollout) []NeededRight {
 			Message: fmt.Sprintf("this takes the update in flight past the pause of step %d, which somebody is to promote", lost.index)})
 	}
 	return needed
+}
+
+// RightsToRestate are the rights that a change of the status needs, if somebody else makes it than the controller: to
+// say by hand that an update is past what waits for people. nil if there is none.
+func RightsToRestate(old, new *rollouts.Rollout) []NeededRight {
+	field := restated(&old.Status, &new.Status)
+	waiting := gates(steps(old))
+	if field == "" || len(waiting) == 0 {
+		return nil
+	}
+	right := RightPromote
+	if slices.ContainsFunc(waiting, func(g gate) bool { return g.approval != nil }) {
+		right = RightOverride
+	}
+	return []NeededRight{{Right: right, Field: "status." + field,
+		Message: "this decides where the update stands, which the steps leave to people"}}
+}
+
+// restated is the first field that decides where an update stands and that is not the same; empty if all are.
+func restated(old, new *rollouts.RolloutStatus) string {
+	switch {
+	case !ptr.Equal(old.CurrentStepIndex, new.CurrentStepIndex):
+		return "currentStepIndex"
+	case old.PromoteFull != new.PromoteFull:
+		return "promoteFull"
+	case old.StableRS != new.StableRS:
+		return "stableRS"
+	case old.CurrentPodHash != new.CurrentPodHash:
+		return "currentPodHash"
+	default:
+		return ""
+	}
 }
 
 // gate is a step that waits for people.

@@ -4,12 +4,15 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"fmt"
-	"hash/fnv"
 	"math"
+	"math/big"
 	"strconv"
+	"strings"
 	"time"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -92,27 +95,45 @@ func lastStep(r *rollouts.Rollout) *int32 {
 	return ptr.To(int32(len(steps(r))))
 }
 
-// stepHash identifies a list of steps. It is of a text of our own rather than of an encoded type, so
-// that it stays the same when the type gets new fields.
+// stepsEqual is true if two lists of steps are the same: what was approved is bound to this, and not to the
+// names that the lists go by.
+func stepsEqual(a, b []rollouts.CanaryStep) bool { return apiequality.Semantic.DeepEqual(a, b) }
+
+// stepHashBytes is how much of a SHA-256 is in a step hash.
+const stepHashBytes = 16
+
+// stepHash names a list of steps. People choose what is in it, and approvals carry it, so that no two lists
+// must be found that have the same. It is of a text of our own rather than of an encoded type, so that it
+// stays the same when the type gets new fields.
 func stepHash(list []rollouts.CanaryStep) string {
 	if len(list) == 0 {
 		return ""
 	}
-	h := fnv.New32a()
+	var text strings.Builder
 	for _, s := range list {
 		switch {
 		case s.SetWeight != nil:
-			fmt.Fprintf(h, "setWeight=%d;", *s.SetWeight)
+			fmt.Fprintf(&text, "setWeight=%d;", *s.SetWeight)
 		case approvalOf(s) != nil:
 			a := s.Pause.Approval
-			fmt.Fprintf(h, "approval=%d,%q,%t,%v;", required(a), a.Groups, excludesAuthors(a), a.ExpireAfter)
-		case s.Pause != nil && s.Pause.Duration != nil:
-			fmt.Fprintf(h, "pause=%s;", s.Pause.Duration.String())
+			fmt.Fprintf(&text, "approval=%d,%q,%t,%s;", required(a), a.Groups, excludesAuthors(a), textOf(a.ExpireAfter))
 		case s.Pause != nil:
-			fmt.Fprint(h, "pause;")
+			fmt.Fprintf(&text, "pause=%s;", textOf(s.Pause.Duration))
+		default:
+			text.WriteString("none;")
 		}
 	}
-	return rand.SafeEncodeString(strconv.FormatUint(uint64(h.Sum32()), 10))
+	sum := sha256.Sum256([]byte(text.String()))
+	// Digits only: each of them is encoded differently.
+	return rand.SafeEncodeString(new(big.Int).SetBytes(sum[:stepHashBytes]).String())
+}
+
+// textOf is a duration as it was written, in quotes; empty if there is none.
+func textOf(d *intstr.IntOrString) string {
+	if d == nil {
+		return ""
+	}
+	return strconv.Quote(d.String())
 }
 
 // clearPauses ends the pauses that the controller began.
@@ -176,6 +197,9 @@ func (d *decider) awaitPause(s rollouts.CanaryStep) {
 		return
 	}
 	st := &d.rollout.Status
+	if s.Pause.Approval != nil {
+		d.expireApprovals(s.Pause.Approval)
+	}
 	if len(st.PauseConditions) == 0 {
 		st.PauseConditions = []rollouts.PauseCondition{{Reason: rollouts.PauseReasonCanaryPauseStep, StartTime: microAtOrAfter(d.now)}}
 		d.event(false, eventPaused, "Paused at step %d/%d%s", stepIndex(d.rollout), len(steps(d.rollout)), pauseEnd(length, timed))

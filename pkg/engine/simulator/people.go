@@ -68,9 +68,12 @@ func (c *Cluster) Restart() error {
 }
 
 // Undo asks for an earlier revision. The error is an *engine.Refusal.
-func (c *Cluster) Undo(toRevision int64) error {
+func (c *Cluster) Undo(toRevision int64) error { return c.UndoAs(c.author, toRevision) }
+
+// UndoAs is Undo in the name of somebody.
+func (c *Cluster) UndoAs(who string, toRevision int64) error {
 	return c.specVerb("undo", func() (*engine.Transition, error) {
-		return engine.Undo(c.Rollout, c.sets, toRevision, engine.Actor{Name: c.author}, c.now)
+		return engine.Undo(c.Rollout, c.sets, toRevision, engine.Actor{Name: who}, c.now)
 	})
 }
 
