@@ -65,9 +65,9 @@ func approval(a *v1alpha1.PauseApproval) string {
 	return asked
 }
 
-// length is a duration as people write it: 10m, not 10m0s.
+// length is a duration as people write it: 10m, not 10m0s, and 30s while 29.1 are left.
 func length(d time.Duration) string {
-	s := d.String()
+	s := (d + time.Second - 1).Truncate(time.Second).String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
 	}

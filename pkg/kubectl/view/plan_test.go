@@ -54,7 +54,7 @@ func TestPlanOfNothing(t *testing.T) {
 
 func TestLength(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		30 * time.Second: "30s", 10 * time.Minute: "10m", 90 * time.Minute: "1h30m", 20 * time.Hour: "20h", 10*time.Minute + 5*time.Second: "10m5s", 0: "0s",
+		30 * time.Second: "30s", 10 * time.Minute: "10m", 90 * time.Minute: "1h30m", 20 * time.Hour: "20h", 10*time.Minute + 5*time.Second: "10m5s", 0: "0s", 88*time.Second + 400*time.Millisecond: "1m29s",
 	} {
 		if got := length(d); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -177,7 +177,8 @@ func waitCell(s *rollouts.PlannedStep) string {
 	case s.UntilPromoted:
 		return "promote"
 	case s.Duration != nil:
-		return s.Duration.Duration.String()
+		// Of a pause that is waited in already a part of a second may be left.
+		return (s.Duration.Duration + time.Second - 1).Truncate(time.Second).String()
 	default:
 		return ""
 	}
