@@ -43,9 +43,10 @@ func New(host kubernetes.Interface) *Resolver {
 	return &Resolver{host: host}
 }
 
-// Resolve returns the template of a Rollout as the host defaults it, and the revision that it is. Its error
-// is an answer to the client: Invalid with the host's own field errors, or Timeout.
-func (r *Resolver) Resolve(ctx context.Context, rollout *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error) {
+// Resolve returns the template of a Rollout as the host defaults it, and the revision that it is. stored is
+// what the Rollout replaces; nil if it is new. Its error is an answer to the client: Invalid with the host's own
+// field errors, or Timeout.
+func (r *Resolver) Resolve(ctx context.Context, rollout, stored *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error) {
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	template, err := r.dryRun(bounded, rollout)
@@ -56,7 +57,7 @@ func (r *Resolver) Resolve(ctx context.Context, rollout *rollouts.Rollout) (*cor
 	if err != nil {
 		return nil, engine.Resolution{}, unanswered(err)
 	}
-	return template, engine.Resolve(rollout, template, existing), nil
+	return template, engine.Resolve(cmp.Or(stored, rollout), template, existing), nil
 }
 
 // dryRun returns the template as the host would store it in a ReplicaSet. If a policy or a quota refuses the

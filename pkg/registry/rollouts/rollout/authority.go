@@ -52,13 +52,27 @@ func (c *Config) mayEdit(ctx context.Context, rollout, stored *rollouts.Rollout)
 	if isServer(ctx) || len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {
 		return nil
 	}
-	for _, needed := range engine.RightsToEdit(stored, rollout) {
-		allowed, err := c.allowed(ctx, stored.Name, needed.Right)
+	return c.needs(ctx, stored.Name, engine.RightsToEdit(stored, rollout))
+}
+
+// mayRestate refuses a change of the status for which the caller lacks a right: whoever may write it is a controller
+// of sorts, and still nobody whom the steps ask for.
+func (c *Config) mayRestate(ctx context.Context, rollout, stored *rollouts.Rollout) error {
+	if isServer(ctx) {
+		return nil
+	}
+	return c.needs(ctx, stored.Name, engine.RightsToRestate(stored, rollout))
+}
+
+// needs refuses a caller who lacks one of the rights.
+func (c *Config) needs(ctx context.Context, name string, rights []engine.NeededRight) error {
+	for _, needed := range rights {
+		allowed, err := c.allowed(ctx, name, needed.Right)
 		if err != nil {
 			return err
 		}
 		if !allowed {
-			return forbiddenTo(stored.Name, userName(ctx), "RightNeeded", needed.Field, needed.Field+": "+needed.Message, &needed.Right)
+			return forbiddenTo(name, userName(ctx), "RightNeeded", needed.Field, needed.Field+": "+needed.Message, &needed.Right)
 		}
 	}
 	return nil

@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -31,6 +30,8 @@ type rights struct {
 	mu      sync.Mutex
 	allowed []string
 	asked   []string
+	// err is why they cannot be asked.
+	err error
 }
 
 func (r *rights) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
@@ -38,6 +39,9 @@ func (r *rights) Authorize(_ context.Context, a authorizer.Attributes) (authoriz
 	defer r.mu.Unlock()
 	right := strings.TrimSuffix(a.GetUser().GetName()+" "+a.GetVerb()+" "+a.GetResource()+"/"+a.GetSubresource(), "/")
 	r.asked = append(r.asked, right)
+	if r.err != nil {
+		return authorizer.DecisionNoOpinion, "", r.err
+	}
 	if slices.Contains(r.allowed, right) {
 		return authorizer.DecisionAllow, "", nil
 	}
@@ -48,12 +52,17 @@ func (r *rights) Authorize(_ context.Context, a authorizer.Attributes) (authoriz
 type plugins struct {
 	seen []admission.Attributes
 	deny error
+	// onValidate is called while they are asked.
+	onValidate func()
 }
 
 func (*plugins) Handles(admission.Operation) bool { return true }
 
 func (p *plugins) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	p.seen = append(p.seen, a)
+	if p.onValidate != nil {
+		p.onValidate()
+	}
 	return p.deny
 }
 
@@ -340,99 +349,5 @@ func TestVerbsThatChangeTheSpecOwnWhatTheyChange(t *testing.T) {
 	f.mustCall(t, as("alice"), "retry", &rollouts.Retry{})
 	if after := f.get(t); !apiequality.Semantic.DeepEqual(before.ManagedFields, after.ManagedFields) || after.Generation != before.Generation {
 		t.Errorf("managedFields %+v, before %+v", after.ManagedFields, before.ManagedFields)
-	}
-}
-
-// waitingForApproval stores a Rollout whose update waits for two release managers; carol wrote it.
-func (f *fixture) waitingForApproval(t *testing.T) *rollouts.Rollout {
-	t.Helper()
-	r := newRollout()
-	r.Spec.Strategy.Canary.Steps = []rollouts.CanaryStep{{SetWeight: ptr.To[int32](20)}, {Pause: &rollouts.RolloutPause{Approval: &rollouts.PauseApproval{
-		Required: ptr.To[int32](2), Groups: []string{"release-managers"}, NotAuthor: ptr.To(true), ExpireAfter: ptr.To(intstr.FromString("1h"))}}}, {SetWeight: ptr.To[int32](50)}}
-	f.create(t, r)
-	f.setStatus(t, func(r *rollouts.Rollout) { r.Status.ObservedGeneration, r.Status.StableRS = 1, r.Status.CurrentPodHash })
-	if _, err := f.updateAs(as("carol"), func(r *rollouts.Rollout) { r.Spec.Template.Spec.Containers[0].Image = "red" }); err != nil {
-		t.Fatal(err)
-	}
-	return f.setStatus(t, func(r *rollouts.Rollout) {
-		r.Status.ObservedGeneration, r.Status.CurrentStepIndex, r.Status.Phase = r.Generation, ptr.To[int32](1), rollouts.RolloutPhasePaused
-		r.Status.PauseConditions = []rollouts.PauseCondition{{Reason: rollouts.PauseReasonCanaryPauseStep, StartTime: metav1.NewMicroTime(f.clock.Now())}}
-	})
-}
-
-func TestApprovals(t *testing.T) {
-	f := newFixture(t)
-	f.waitingForApproval(t)
-	promote := func(name string, groups ...string) (rollouts.VerbBody, error) {
-		return f.call(as(name, groups...), "promote", &rollouts.Promotion{})
-	}
-	for who, want := range map[string]string{"eve": "NotInGroups", "carol": "AuthorMayNotApprove"} {
-		groups := []string{"release-managers"}
-		if who == "eve" {
-			groups = nil
-		}
-		if _, err := promote(who, groups...); !apierrors.IsForbidden(err) || causes(t, err)[0] != want {
-			t.Errorf("%s: got %v, want %s", who, err, want)
-		}
-	}
-	answer, err := promote("alice", "release-managers")
-	if err != nil || answer.VerbStatus().Action.Outcome != rollouts.ActionApproved || *answer.VerbStatus().CurrentStepIndex != 1 {
-		t.Fatalf("%v %+v", err, answer)
-	}
-	if _, err := promote("alice", "release-managers"); !apierrors.IsConflict(err) || causes(t, err)[0] != "AlreadyApproved" {
-		t.Errorf("twice: got %v", err)
-	}
-	if answer, err = promote("bob", "release-managers"); err != nil || *answer.VerbStatus().CurrentStepIndex != 2 {
-		t.Fatalf("%v %+v", err, answer)
-	}
-	if len(f.rights.asked) != 0 {
-		t.Errorf("the authorizer was asked for %v, which nobody needed", f.rights.asked)
-	}
-}
-
-func TestOverrideIsAskedOfTheAuthorizer(t *testing.T) {
-	for _, body := range []*rollouts.Promotion{{Override: true}, {Full: true}} {
-		f := newFixture(t)
-		f.waitingForApproval(t)
-		_, err := f.call(as("dave"), "promote", body)
-		if !apierrors.IsForbidden(err) || causes(t, err)[0] != "OverrideNeeded" || !strings.Contains(err.Error(), `cannot override resource "rollouts"`) {
-			t.Errorf("got %v", err)
-		}
-		f.rights.allowed = []string{"dave override rollouts"}
-		answer := f.mustCall(t, as("dave"), "promote", body)
-		if answer.VerbStatus().Action.Outcome != rollouts.ActionOverridden {
-			t.Errorf("%+v", answer.VerbStatus().Action)
-		}
-	}
-}
-
-func TestEditsThatTakeAnApprovalAwayNeedOverride(t *testing.T) {
-	gate := func(r *rollouts.Rollout) *rollouts.PauseApproval {
-		return r.Spec.Strategy.Canary.Steps[1].Pause.Approval
-	}
-	for name, change := range map[string]func(*rollouts.Rollout){
-		"removed":         func(r *rollouts.Rollout) { r.Spec.Strategy.Canary.Steps[1].Pause.Approval = nil },
-		"steps emptied":   func(r *rollouts.Rollout) { r.Spec.Strategy.Canary.Steps = nil },
-		"fewer required":  func(r *rollouts.Rollout) { gate(r).Required = ptr.To[int32](1) },
-		"everybody":       func(r *rollouts.Rollout) { gate(r).Groups = nil },
-		"for ever":        func(r *rollouts.Rollout) { gate(r).ExpireAfter = nil },
-		"authors too":     func(r *rollouts.Rollout) { gate(r).NotAuthor = ptr.To(false) },
-		"after more pods": func(r *rollouts.Rollout) { r.Spec.Strategy.Canary.Steps[0].SetWeight = ptr.To[int32](100) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
-			before := f.waitingForApproval(t)
-			_, err := f.updateAs(as("dave"), change)
-			if !apierrors.IsForbidden(err) || !strings.HasPrefix(causes(t, err)[0], "RightNeeded spec.strategy.canary") {
-				t.Fatalf("got %v", err)
-			}
-			if f.get(t).ResourceVersion != before.ResourceVersion {
-				t.Error("it was stored all the same")
-			}
-			f.rights.allowed = []string{"dave override rollouts", "dave create rollouts/promote"}
-			if _, err := f.updateAs(as("dave"), change); err != nil {
-				t.Errorf("with the right: %v", err)
-			}
-		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	storeerrors "k8s.io/apiserver/pkg/storage/errors"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/validation"
@@ -44,6 +46,8 @@ type call struct {
 	replicaSets []*appsv1.ReplicaSet
 	// action is who, when and why; what came about is not in it yet.
 	action rollouts.RolloutAction
+	// shown is what came about when it was shown to policies.
+	shown rollouts.RolloutAction
 }
 
 // errRepeated ends a transaction that turns out to have been done before.
@@ -120,6 +124,7 @@ func (c *call) perform(ctx context.Context, first *rollouts.Rollout, admit func(
 	}
 	// What nobody may stand in the way of is shown to policies as a call only, not as a change.
 	if !c.verb.absolute {
+		c.shown = newestAction(changed)
 		if err := c.admitChange(ctx, changed, first); err != nil {
 			return nil, err
 		}
@@ -147,7 +152,7 @@ func (c *call) actWithRights(ctx context.Context, current *rollouts.Rollout) (*r
 	for {
 		changed, err := c.act(current)
 		var forbidden *engine.Forbidden
-		if !errors.As(err, &forbidden) || forbidden.Missing == nil {
+		if !errors.As(err, &forbidden) || forbidden.Missing == nil || slices.Contains(c.actor.Rights, *forbidden.Missing) {
 			return changed, c.refusedOrNil(current, err)
 		}
 		allowed, authorizeErr := c.config.allowed(ctx, c.name, *forbidden.Missing)
@@ -161,8 +166,10 @@ func (c *call) actWithRights(ctx context.Context, current *rollouts.Rollout) (*r
 	}
 }
 
-// act runs the transition and records it. A change of the spec is counted and owned as any other.
+// act runs the transition and records it. A change of the spec is counted and owned as any other. The time is that of
+// the very attempt: admission may take a while, and what expires meanwhile must not count.
 func (c *call) act(current *rollouts.Rollout) (*rollouts.Rollout, error) {
+	c.action.Time = metav1.NewMicroTime(c.config.Clock.Now())
 	t, err := c.verb.act(transition{rollout: current, replicaSets: c.replicaSets, body: c.body, actor: c.actor, now: c.action.Time.Time})
 	if err != nil {
 		return nil, err
@@ -176,6 +183,18 @@ func (c *call) act(current *rollouts.Rollout) (*rollouts.Rollout, error) {
 		return nil, apierrors.NewInvalid(rollouts.Kind("Rollout"), c.name, errs)
 	}
 	return c.owners.changed(current, changed, c.manager)
+}
+
+// asShown is true if the verb leads to what policies were shown. Somebody else's approval at the same time may make
+// one that only counts one that ends the step, which nobody has admitted.
+func (c *call) asShown(changed *rollouts.Rollout) bool {
+	a := newestAction(changed)
+	return c.verb.absolute || a.Outcome == c.shown.Outcome && ptr.Equal(a.ToStep, c.shown.ToStep)
+}
+
+// newestAction is what was recorded last: something is, whenever a verb was performed.
+func newestAction(r *rollouts.Rollout) rollouts.RolloutAction {
+	return r.Status.Actions[len(r.Status.Actions)-1]
 }
 
 // commit does what was admitted, unless the Rollout is not any more what that was admitted for.
@@ -195,9 +214,12 @@ func (c *call) commit(ctx context.Context, first *rollouts.Rollout) (*rollouts.R
 			return nil, err
 		}
 		if !c.verb.absolute && !engine.SameState(first, current) {
-			return nil, c.conflict(current, metav1.StatusCause{Message: "the rollout was changed at the same time: look at it and try again"})
+			return nil, c.overtaken(current)
 		}
 		changed, err := c.act(current)
+		if err == nil && !c.asShown(changed) {
+			return nil, c.overtaken(current)
+		}
 		return changed, c.refusedOrNil(current, err)
 	}), c.dryRun, nil)
 	if err != nil {

@@ -55,6 +55,11 @@ func (c *call) conflict(current *rollouts.Rollout, causes ...metav1.StatusCause)
 	return err
 }
 
+// overtaken is 409: somebody else was quicker.
+func (c *call) overtaken(current *rollouts.Rollout) error {
+	return c.conflict(current, metav1.StatusCause{Message: "the rollout was changed at the same time: look at it and try again"})
+}
+
 func (c *call) refusedOrNil(current *rollouts.Rollout, err error) error {
 	if err == nil {
 		return nil

@@ -17,7 +17,8 @@ import (
 
 // StatusREST serves rollouts/status, by which the controller writes what it observed.
 type StatusREST struct {
-	store *genericregistry.Store
+	store  *genericregistry.Store
+	config *Config
 }
 
 var (
@@ -39,7 +40,19 @@ func (r *StatusREST) Get(ctx context.Context, name string, options *metav1.GetOp
 
 // Update stores a changed status. It never creates.
 func (r *StatusREST) Update(ctx context.Context, name string, objInfo rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc, updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	return r.store.Update(ctx, name, applied(objInfo, forceAllowCreate), createValidation, updateValidation, false, options)
+	objInfo = rest.WrapUpdatedObjectInfo(applied(objInfo, forceAllowCreate), r.authorized)
+	return r.store.Update(ctx, name, objInfo, createValidation, updateValidation, false, options)
+}
+
+// authorized is a rest.TransformFunc: it refuses a status that moves an update past what people are to decide,
+// unless the caller has the right to.
+func (r *StatusREST) authorized(ctx context.Context, obj, old runtime.Object) (runtime.Object, error) {
+	rollout, ok := obj.(*rollouts.Rollout)
+	stored, oldOK := old.(*rollouts.Rollout)
+	if !ok || !oldOK || stored.ResourceVersion == "" {
+		return obj, nil
+	}
+	return obj, r.config.mayRestate(ctx, rollout, stored)
 }
 
 // GetResetFields names what cannot be owned through status.

@@ -120,7 +120,7 @@ func NewStorage(config Config) (*Storage, error) {
 	}
 	return &Storage{
 		Rollout: &REST{Store: store, config: &config},
-		Status:  &StatusREST{store: &status},
+		Status:  &StatusREST{store: &status, config: &config},
 		Scale:   &ScaleREST{store: store},
 		Plan:    &PlanREST{store: store, config: &config},
 		Explain: &ExplainREST{store: store, config: &config},

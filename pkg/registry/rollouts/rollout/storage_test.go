@@ -51,7 +51,7 @@ type hostThatDefaults struct {
 	err   error
 }
 
-func (h *hostThatDefaults) Resolve(_ context.Context, rollout *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error) {
+func (h *hostThatDefaults) Resolve(_ context.Context, rollout, _ *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error) {
 	h.asked++
 	if h.err != nil {
 		return nil, engine.Resolution{}, h.err
@@ -115,6 +115,9 @@ func newFixture(t *testing.T) *fixture {
 	f.Storage = storage
 	return f
 }
+
+// config is what all storages share.
+func (f *fixture) config() *Config { return f.Rollout.config }
 
 // fieldTypes are described by the OpenAPI schema that is served.
 func fieldTypes(t *testing.T, scheme *runtime.Scheme) managedfields.TypeConverter {
@@ -189,9 +192,14 @@ func TestDeleteGetListAndWatchFollowTheRulesOfTheAPI(t *testing.T) {
 		[]fields.Set{{"metadata.name": "web"}}, []fields.Set{{"metadata.name": "other"}, {"status.phase": "Healthy"}})
 }
 
+// create stores a Rollout that somebody made; its fields have an owner, as the generic server sees to.
 func (f *fixture) create(t *testing.T, rollout *rollouts.Rollout) *rollouts.Rollout {
 	t.Helper()
-	obj, err := f.Rollout.Create(inNamespace(), rollout, nil, &metav1.CreateOptions{})
+	owned, err := f.Verbs["pause"].(*VerbREST).owners.changed(&rollouts.Rollout{}, rollout, "creator")
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj, err := f.Rollout.Create(as("creator"), owned, nil, &metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package rollout
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -19,10 +20,11 @@ import (
 )
 
 // TemplateResolver asks the host what a pod template means there. It returns the template as the host
-// validated and defaulted it, and the revision that it is. Its errors are answers to the client: what the
-// host refused, or a Timeout if the host did not answer. A template is never stored unresolved.
+// validated and defaulted it, and the revision that it is; stored is the Rollout that is to be replaced, nil if it
+// is new. Its errors are answers to the client: what the host refused, or a Timeout if the host did not answer. A
+// template is never stored unresolved.
 type TemplateResolver interface {
-	Resolve(ctx context.Context, rollout *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error)
+	Resolve(ctx context.Context, rollout, stored *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error)
 }
 
 // templateWrite is one request that may write a template. It asks the host once for each template that the
@@ -33,6 +35,7 @@ type templateWrite struct {
 	asked      *corev1.PodTemplateSpec
 	answered   *corev1.PodTemplateSpec
 	resolved   engine.Resolution
+	known      [2]string // the hashes that the Rollout knew then
 	resolution *engine.Resolution
 }
 
@@ -58,7 +61,7 @@ func (w *templateWrite) onCreate(ctx context.Context, rollout *rollouts.Rollout)
 	if len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {
 		return nil
 	}
-	if err := w.resolve(ctx, unborn(ctx, rollout)); err != nil {
+	if err := w.resolve(ctx, unborn(ctx, rollout), nil); err != nil {
 		return err
 	}
 	rollout.Spec.Template = *w.answered.DeepCopy()
@@ -84,7 +87,7 @@ func (w *templateWrite) onUpdate(ctx context.Context, obj, old runtime.Object) (
 	if len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {
 		return rollout, nil
 	}
-	if err := w.resolve(ctx, withIdentity(rollout, stored)); err != nil {
+	if err := w.resolve(ctx, withIdentity(rollout, stored), stored); err != nil {
 		return nil, err
 	}
 	rollout.Spec.Template = *w.answered.DeepCopy()
@@ -113,18 +116,33 @@ func withIdentity(rollout, stored *rollouts.Rollout) *rollouts.Rollout {
 	return &view
 }
 
-func (w *templateWrite) resolve(ctx context.Context, rollout *rollouts.Rollout) error {
-	if w.asked == nil || !apiequality.Semantic.DeepEqual(*w.asked, rollout.Spec.Template) {
+func (w *templateWrite) resolve(ctx context.Context, rollout, stored *rollouts.Rollout) error {
+	if w.asked == nil || !apiequality.Semantic.DeepEqual(*w.asked, rollout.Spec.Template) || w.outdated(stored) {
 		asked := rollout.Spec.Template.DeepCopy()
-		answered, resolved, err := w.resolver.Resolve(ctx, rollout)
+		answered, resolved, err := w.resolver.Resolve(ctx, rollout, stored)
 		if err != nil {
 			return err
 		}
-		w.asked, w.answered, w.resolved = asked, answered, resolved
+		w.asked, w.answered, w.resolved, w.known = asked, answered, resolved, knownHashes(stored)
 	}
 	resolution := w.resolved
 	w.resolution = &resolution
 	return nil
+}
+
+// outdated is true if the hash that the template got has meanwhile been given to another: the hash is a name, and
+// must not make two templates one revision.
+func (w *templateWrite) outdated(stored *rollouts.Rollout) bool {
+	now := knownHashes(stored)
+	return now != w.known && slices.Contains(now[:], w.resolved.Hash) && !engine.TemplatesEqual(w.answered, &stored.Spec.Template)
+}
+
+// knownHashes are those of the current and of the stable revision.
+func knownHashes(stored *rollouts.Rollout) [2]string {
+	if stored == nil {
+		return [2]string{}
+	}
+	return [2]string{stored.Status.CurrentPodHash, stored.Status.StableRS}
 }
 
 var _ rest.TransformFunc = (&templateWrite{}).onUpdate

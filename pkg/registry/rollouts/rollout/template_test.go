@@ -24,7 +24,7 @@ type hostForMany struct {
 	asked map[string]int
 }
 
-func (h *hostForMany) Resolve(_ context.Context, rollout *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error) {
+func (h *hostForMany) Resolve(_ context.Context, rollout, _ *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	template := rollout.Spec.Template.DeepCopy()

@@ -35,6 +35,7 @@ func (f *fixture) pausedAtStep1(t *testing.T) *rollouts.Rollout {
 	})
 }
 
+// setStatus is a write of the controller.
 func (f *fixture) setStatus(t *testing.T, change func(*rollouts.Rollout)) *rollouts.Rollout {
 	t.Helper()
 	info := rest.DefaultUpdatedObjectInfo(nil, func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
@@ -42,7 +43,7 @@ func (f *fixture) setStatus(t *testing.T, change func(*rollouts.Rollout)) *rollo
 		change(rollout)
 		return rollout, nil
 	})
-	obj, _, err := f.Status.Update(inNamespace(), "web", info, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{})
+	obj, _, err := f.Status.Update(serverItself(), "web", info, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
