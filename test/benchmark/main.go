@@ -10,13 +10,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
-
-	"sluice.dev/sluice/test/benchmark/internal/figures"
 )
 
 // errMissed ends the program with exit code 1 if --strict is set.
@@ -34,10 +33,16 @@ func main() {
 
 // options are the flags.
 type options struct {
-	workloads, replicas, samples, runs int
-	order                              string
-	dir, profile                       string
-	markdown, strict                   bool
+	// only are the parts that are measured.
+	only                   []string
+	workloads, replicas    int
+	samples, runs          int
+	rounds, verbs, callers int
+	replicaSets, frames    int
+	seed                   uint64
+	order                  string
+	dir, profile           string
+	markdown, strict       bool
 	// given are the flags that say what is measured, as they were given.
 	given []string
 }
@@ -45,9 +50,16 @@ type options struct {
 func parse(args []string) (options, error) {
 	var o options
 	flags := pflag.NewFlagSet("benchmark", pflag.ContinueOnError)
+	flags.StringSliceVar(&o.only, "only", parts, "which parts are measured")
 	flags.IntVar(&o.workloads, "workloads", 100, "how many Deployments, and how many Rollouts, are updated")
 	flags.IntVar(&o.replicas, "replicas", 5, "how many pods each of them has")
 	flags.IntVar(&o.samples, "samples", 200, "how many promotes are measured at least")
+	flags.IntVar(&o.rounds, "rounds", 200, "in how many rounds many promote the same step at once")
+	flags.Uint64Var(&o.seed, "seed", 1, "what is random in these rounds follows from it, and from the number of the run")
+	flags.IntVar(&o.verbs, "verbs", 1000, "how many verbs are called, each on a Rollout of its own")
+	flags.IntVar(&o.callers, "callers", 16, "how many clients call them at the same time")
+	flags.IntVar(&o.replicaSets, "replicasets", 10_000, "how many ReplicaSets are in the cluster when trees are drawn; a multiple of 1000")
+	flags.IntVar(&o.frames, "frames", 100, "how many trees are drawn")
 	flags.IntVar(&o.runs, "runs", 1, "how often all is measured; the results are medians")
 	flags.StringVar(&o.order, "order", orderAlternate, "which kind comes first: deployment, rollout, or alternate for another one in each run")
 	flags.StringVar(&o.dir, "dir", "", "folder of a control plane that is up already (default: one is started for this, and stopped)")
@@ -60,19 +72,29 @@ func parse(args []string) (options, error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unknown argument %q; there are only flags, see --help", flags.Arg(0))
-	case o.workloads < 1 || o.replicas < 1 || o.samples < 1 || o.runs < 1:
-		return o, errors.New("--workloads, --replicas, --samples and --runs must be at least 1")
+	case min(o.workloads, o.replicas, o.samples, o.runs, o.rounds, o.verbs, o.callers, o.frames) < 1:
+		return o, errors.New("--workloads, --replicas, --samples, --runs, --rounds, --verbs, --callers and --frames must be at least 1")
+	case o.replicaSets < 1000 || o.replicaSets%1000 != 0:
+		return o, errors.New("--replicasets must be a multiple of 1000")
+	}
+	for _, part := range o.only {
+		if !slices.Contains(parts, part) {
+			return o, fmt.Errorf("--only=%s is not known; the parts are %s", part, strings.Join(parts, ", "))
+		}
 	}
 	flags.Visit(func(flag *pflag.Flag) {
 		switch flag.Name {
 		case "dir", "profile", "markdown", "strict": // They do not change what is measured.
 		default:
-			o.given = append(o.given, fmt.Sprintf("--%s=%s", flag.Name, flag.Value))
+			o.given = append(o.given, fmt.Sprintf("--%s=%s", flag.Name, strings.Trim(flag.Value.String(), "[]")))
 		}
 	})
 	_, err := kinds(o.order, 0)
 	return o, err
 }
+
+// measures says whether a part is measured.
+func (o options) measures(part string) bool { return slices.Contains(o.only, part) }
 
 // command is what repeats this.
 func (o options) command() string {
@@ -104,7 +126,7 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	if o.strict && figures.AnyMissed(r.rows()) {
+	if o.strict && r.anyMissed() {
 		return errMissed
 	}
 	return nil

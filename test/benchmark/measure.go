@@ -14,6 +14,7 @@ import (
 
 	"sluice.dev/sluice/test/benchmark/internal/load"
 	"sluice.dev/sluice/test/benchmark/internal/plane"
+	"sluice.dev/sluice/test/contest"
 )
 
 const (
@@ -28,10 +29,23 @@ const (
 // neither pays for connections and caches that the other then finds.
 const warmWorkloads = 10
 
-// measured is what one run gives.
+// The parts of a run, in their order.
+const (
+	partUpdates    = "updates"
+	partContention = "contention"
+	partVerbs      = "verbs"
+	partTrees      = "trees"
+)
+
+var parts = []string{partUpdates, partContention, partVerbs, partTrees}
+
+// measured is what one run gives. What belongs to parts that were not measured is empty.
 type measured struct {
 	deployment, rollout load.Update
 	latency             load.Latency
+	contention          load.Contention
+	verbs, patches      load.Calls
+	trees               load.Trees
 }
 
 // kinds is the order of the kinds in a run, counted from 0.
@@ -57,7 +71,8 @@ func measure(ctx context.Context, o options, repository string) (runs []measured
 	if err != nil {
 		return nil, err
 	}
-	b := bench{options: o, clients: clients, plane: p}
+	b := bench{options: o, clients: clients, plane: p, plugin: load.Plugin{
+		Path: filepath.Join(repository, "_local", "bin", "kubectl-sluice"), Kubeconfig: p.Kubeconfig}}
 	if err := b.warmUp(ctx); err != nil {
 		return nil, err
 	}
@@ -83,6 +98,7 @@ type bench struct {
 	options
 	clients *load.Clients
 	plane   *plane.Plane
+	plugin  load.Plugin
 }
 
 func (b bench) kind(name string) load.Kind {
@@ -103,21 +119,36 @@ func (b bench) warmUp(ctx context.Context) error {
 	return nil
 }
 
-func (b bench) run(ctx context.Context, i int) (measured, error) {
-	var m measured
+// run measures one part after the other.
+func (b bench) run(ctx context.Context, i int) (m measured, err error) {
+	measures := map[string]func(ctx context.Context, i int, m *measured) error{
+		partUpdates: b.updates, partContention: b.contend, partVerbs: b.callVerbs, partTrees: b.drawTrees,
+	}
+	for _, part := range parts {
+		if !b.measures(part) {
+			continue
+		}
+		if err := measures[part](ctx, i, &m); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+func (b bench) updates(ctx context.Context, i int, m *measured) error {
 	order, err := kinds(b.order, i)
 	if err != nil {
-		return m, err
+		return err
 	}
 	for _, name := range order {
-		progress("run %d of %d: updating %d %ss of %d pods each", i+1, b.runs, b.workloads, name, b.replicas)
+		b.progress(i, "updating %d %ss of %d pods each", b.workloads, name, b.replicas)
 		scenario := load.Scenario{Namespace: fmt.Sprintf("benchmark-%s-%d", name, i+1), Workloads: b.workloads, Replicas: b.replicas}
 		if b.profile != "" && name == rollout {
 			scenario.Profile = filepath.Join(b.profile, fmt.Sprintf("sluice-apiserver-%d.pprof", i+1))
 		}
 		update, err := b.clients.Update(ctx, b.plane, b.kind(name), scenario)
 		if err != nil {
-			return m, err
+			return err
 		}
 		progress("    %.1f s, CPU %s", update.Duration.Seconds(), used(update.CPU))
 		if name == deployment {
@@ -126,13 +157,54 @@ func (b bench) run(ctx context.Context, i int) (measured, error) {
 			m.rollout = update
 		}
 	}
-	progress("run %d of %d: %d promotes", i+1, b.runs, b.samples)
+	b.progress(i, "%d promotes", b.samples)
 	latency, err := b.clients.Promotes(ctx, fmt.Sprintf("benchmark-promote-%d", i+1), b.samples)
 	if err != nil {
-		return m, err
+		return err
 	}
 	m.latency = *latency
-	return m, nil
+	return nil
+}
+
+func (b bench) contend(ctx context.Context, i int, m *measured) (err error) {
+	b.progress(i, "%d rounds of %d promotes at once", b.rounds, contest.Callers)
+	m.contention, err = b.clients.Contend(ctx, fmt.Sprintf("benchmark-contention-%d", i+1), b.rounds, b.seed+uint64(i))
+	return err
+}
+
+func (b bench) callVerbs(ctx context.Context, i int, m *measured) error {
+	order, err := kinds(b.order, i)
+	if err != nil {
+		return err
+	}
+	for _, name := range order {
+		namespace, work := fmt.Sprintf("benchmark-verbs-%s-%d", name, i+1), load.Work{Calls: b.verbs, Callers: b.callers}
+		if name == deployment {
+			b.progress(i, "patching %d Deployments by %d clients", b.verbs, b.callers)
+			m.patches, err = b.clients.Patches(ctx, b.plane, namespace, work)
+		} else {
+			b.progress(i, "calling verbs of %d Rollouts by %d clients", b.verbs, b.callers)
+			if b.profile != "" {
+				work.Profile = filepath.Join(b.profile, fmt.Sprintf("sluice-apiserver-verbs-%d.pprof", i+1))
+			}
+			m.verbs, err = b.clients.Verbs(ctx, b.plane, namespace, work)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b bench) drawTrees(ctx context.Context, i int, m *measured) (err error) {
+	b.progress(i, "drawing %d trees among %d ReplicaSets", b.frames, b.replicaSets)
+	m.trees, err = b.clients.Trees(ctx, b.plugin, fmt.Sprintf("benchmark-trees-%d", i+1), b.replicaSets, b.frames)
+	return err
+}
+
+// progress tells what is done in a run, counted from 0.
+func (b bench) progress(run int, format string, args ...any) {
+	progress("run %d of %d: %s", run+1, b.runs, fmt.Sprintf(format, args...))
 }
 
 func progress(format string, args ...any) {

@@ -19,13 +19,19 @@ const (
 // none stands where there is no figure.
 const none = "-"
 
-// Row is a line of the results: a measure of both kinds of workload, or of Sluice alone.
+// Table is results, with the name of what Sluice is compared with.
+type Table struct {
+	Peer string
+	Rows []Row
+}
+
+// Row is a line of the results: a measure of Sluice and of its peer, or of Sluice alone.
 type Row struct {
 	// Measure says what was measured, with the unit.
 	Measure string
-	// Deployment and Sluice are the figures of both; "-" if there is none.
-	Deployment, Sluice string
-	// Ratio is Sluice / Deployment; "-" if that says nothing.
+	// Peer and Sluice are the figures of both; "-" if there is none.
+	Peer, Sluice string
+	// Ratio is Sluice / Peer; "-" if that says nothing.
 	Ratio string
 	// Goal is what should be reached, "-" if this is for information; Verdict then is empty.
 	Goal, Verdict string
@@ -33,12 +39,12 @@ type Row struct {
 
 // Compared is a row whose ratio has a goal; a goal of 0 is none. Both figures are shown with the given
 // number of decimals.
-func Compared(measure string, deployment, sluice float64, decimals int, goal float64) Row {
-	row := Row{Measure: measure, Deployment: number(deployment, decimals), Sluice: number(sluice, decimals), Ratio: none, Goal: none}
-	if deployment == 0 {
+func Compared(measure string, peer, sluice float64, decimals int, goal float64) Row {
+	row := Row{Measure: measure, Peer: number(peer, decimals), Sluice: number(sluice, decimals), Ratio: none, Goal: none}
+	if peer == 0 {
 		return row
 	}
-	ratio := sluice / deployment
+	ratio := sluice / peer
 	row.Ratio = number(ratio, 2)
 	if goal > 0 {
 		row.Goal, row.Verdict = "ratio ≤ "+trimmed(goal), verdict(ratio, goal)
@@ -48,11 +54,16 @@ func Compared(measure string, deployment, sluice float64, decimals int, goal flo
 
 // Alone is a row of a figure that only Sluice has, with its goal; a goal of 0 is none.
 func Alone(measure string, sluice float64, decimals int, goal float64) Row {
-	row := Row{Measure: measure, Deployment: none, Sluice: number(sluice, decimals), Ratio: none, Goal: none}
+	row := Row{Measure: measure, Peer: none, Sluice: number(sluice, decimals), Ratio: none, Goal: none}
 	if goal > 0 {
 		row.Goal, row.Verdict = "≤ "+trimmed(goal), verdict(sluice, goal)
 	}
 	return row
+}
+
+// Never is a row of something that must not happen, compared with how often it happened to the peer.
+func Never(measure string, peer, sluice float64) Row {
+	return Row{Measure: measure, Peer: number(peer, 0), Sluice: number(sluice, 0), Ratio: none, Goal: "none", Verdict: verdict(sluice, 0)}
 }
 
 // AnyMissed says whether any goal was missed.
@@ -65,19 +76,19 @@ func AnyMissed(rows []Row) bool {
 	return false
 }
 
-var header = []string{"Measure", "Deployment", "Sluice", "Ratio", "Goal", "Verdict"}
-
-func (r Row) cells() []string {
-	return []string{r.Measure, r.Deployment, r.Sluice, r.Ratio, r.Goal, r.Verdict}
+// lines are the header and the rows.
+func (t Table) lines() [][]string {
+	lines := [][]string{{"Measure", t.Peer, "Sluice", "Ratio", "Goal", "Verdict"}}
+	for _, row := range t.Rows {
+		lines = append(lines, []string{row.Measure, row.Peer, row.Sluice, row.Ratio, row.Goal, row.Verdict})
+	}
+	return lines
 }
 
-// Text writes the rows for a terminal.
-func Text(out io.Writer, rows []Row) error {
-	lines := [][]string{header}
-	for _, row := range rows {
-		lines = append(lines, row.cells())
-	}
-	widths := make([]int, len(header))
+// Text writes the table for a terminal.
+func (t Table) Text(out io.Writer) error {
+	lines := t.lines()
+	widths := make([]int, len(lines[0]))
 	for _, cells := range lines {
 		for i, cell := range cells {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
@@ -100,14 +111,20 @@ func Text(out io.Writer, rows []Row) error {
 	return nil
 }
 
-// Markdown writes the rows as a table of Markdown.
-func Markdown(out io.Writer, rows []Row) error {
-	lines := []string{"| " + strings.Join(header, " | ") + " |", "|---|---:|---:|---:|---|---|"}
-	for _, row := range rows {
-		lines = append(lines, "| "+strings.Join(row.cells(), " | ")+" |")
+// Markdown writes the table as one of Markdown.
+func (t Table) Markdown(out io.Writer) error {
+	for i, cells := range t.lines() {
+		if _, err := fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | ")); err != nil {
+			return err
+		}
+		if i > 0 {
+			continue
+		}
+		if _, err := fmt.Fprintln(out, "|---|---:|---:|---:|---|---|"); err != nil {
+			return err
+		}
 	}
-	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
-	return err
+	return nil
 }
 
 func verdict(figure, goal float64) string {

@@ -30,6 +30,10 @@ func TestRows(t *testing.T) {
 			Row{"p99, ms", "-", "40.0", "-", "≤ 40", Missed}},
 		{"or have none", Alone("dry runs", 1, 1, 0),
 			Row{"dry runs", "-", "1.0", "-", "-", ""}},
+		{"what must not happen has not", Never("failures", 2, 0),
+			Row{"failures", "2", "0", "-", "none", Reached}},
+		{"once is too often, whatever happened to the peer", Never("failures", 2, 1),
+			Row{"failures", "2", "1", "-", "none", Missed}},
 	} {
 		if test.got != test.want {
 			t.Errorf("%s:\n got %q\nwant %q", test.rule, test.got, test.want)
@@ -49,7 +53,7 @@ func TestAnyMissed(t *testing.T) {
 
 func TestText(t *testing.T) {
 	var out strings.Builder
-	if err := Text(&out, []Row{Compared("time, s", 15, 18.6, 1, 1.4), Alone("promote p50, ms", 9, 1, 15)}); err != nil {
+	if err := (Table{"Deployment", []Row{Compared("time, s", 15, 18.6, 1, 1.4), Alone("promote p50, ms", 9, 1, 15)}}).Text(&out); err != nil {
 		t.Fatal(err)
 	}
 	want := strings.Join([]string{
@@ -65,10 +69,10 @@ func TestText(t *testing.T) {
 
 func TestMarkdown(t *testing.T) {
 	var out strings.Builder
-	if err := Markdown(&out, []Row{Alone("promote p50, ms", 16, 1, 15)}); err != nil {
+	if err := (Table{"Listing", []Row{Alone("promote p50, ms", 16, 1, 15)}}).Markdown(&out); err != nil {
 		t.Fatal(err)
 	}
-	want := "| Measure | Deployment | Sluice | Ratio | Goal | Verdict |\n|---|---:|---:|---:|---|---|\n| promote p50, ms | - | 16.0 | - | ≤ 15 | MISSED |\n"
+	want := "| Measure | Listing | Sluice | Ratio | Goal | Verdict |\n|---|---:|---:|---:|---|---|\n| promote p50, ms | - | 16.0 | - | ≤ 15 | MISSED |\n"
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}

@@ -24,11 +24,12 @@ const (
 	// pollInterval is how often is asked for what is not timed.
 	pollInterval = 200 * time.Millisecond
 	// patience is how long anything may take before the benchmark gives up.
-	patience = 5 * time.Minute
+	patience = 10 * time.Minute
 )
 
 // Clients speak protobuf to the API server of the host and, through its aggregator, to Sluice.
 type Clients struct {
+	config   *rest.Config
 	host     kubernetes.Interface
 	rollouts versioned.Interface
 	metadata metadata.Interface
@@ -39,7 +40,7 @@ func NewClients(config *rest.Config) (*Clients, error) {
 	config = rest.CopyConfig(config)
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	clients := &Clients{}
+	clients := &Clients{config: config}
 	var err error
 	if clients.host, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, err
@@ -54,26 +55,43 @@ func NewClients(config *rest.Config) (*Clients, error) {
 // withNamespace runs the function in a namespace of its own, that can run pods, and deletes that with all
 // that is in it.
 func (c *Clients) withNamespace(ctx context.Context, name string, act func(namespace string) error) error {
+	return c.withNamespaces(ctx, []string{name}, func() error { return act(name) })
+}
+
+// withNamespaces does the same with several namespaces.
+func (c *Clients) withNamespaces(ctx context.Context, names []string, act func() error) error {
 	namespaces := c.host.CoreV1().Namespaces()
-	if _, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+	for _, name := range names {
+		if err := c.createNamespace(ctx, name); err != nil {
+			return err
+		}
+	}
+	if err := act(); err != nil {
 		return err
 	}
-	err := poll(ctx, "the default ServiceAccount of namespace "+name, func(ctx context.Context) (bool, error) {
+	for _, name := range names {
+		if err := namespaces.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+			return err
+		}
+	}
+	return poll(ctx, fmt.Sprintf("the namespaces %v to be gone", names), func(ctx context.Context) (bool, error) {
+		for _, name := range names {
+			if _, err := namespaces.Get(ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+}
+
+// createNamespace returns when pods can be created in the namespace.
+func (c *Clients) createNamespace(ctx context.Context, name string) error {
+	if _, err := c.host.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	return poll(ctx, "the default ServiceAccount of namespace "+name, func(ctx context.Context) (bool, error) {
 		_, err := c.host.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
 		return err == nil, ignoreNotFound(err)
-	})
-	if err != nil {
-		return err
-	}
-	if err := act(name); err != nil {
-		return err
-	}
-	if err := namespaces.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
-		return err
-	}
-	return poll(ctx, "namespace "+name+" to be gone", func(ctx context.Context) (bool, error) {
-		_, err := namespaces.Get(ctx, name, metav1.GetOptions{})
-		return apierrors.IsNotFound(err), ignoreNotFound(err)
 	})
 }
 

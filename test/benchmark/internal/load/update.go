@@ -58,16 +58,8 @@ func (c *Clients) Update(ctx context.Context, p *plane.Plane, kind Kind, s Scena
 	err := c.withNamespace(ctx, s.Namespace, func(namespace string) error {
 		watching, stop := context.WithCancel(ctx)
 		defer stop()
-		tracker, err := track(watching, kind, namespace)
+		tracker, err := s.create(ctx, watching, kind)
 		if err != nil {
-			return err
-		}
-		if err := s.forEach(ctx, func(ctx context.Context, name string) error {
-			return kind.create(ctx, namespace, name, int32(s.Replicas))
-		}); err != nil {
-			return err
-		}
-		if _, err := tracker.waitAll(ctx, s.Workloads, complete(firstImage)); err != nil {
 			return err
 		}
 		m := measurement{Clients: c, plane: p, kind: kind, scenario: s, tracker: tracker}
@@ -80,12 +72,30 @@ func (c *Clients) Update(ctx context.Context, p *plane.Plane, kind Kind, s Scena
 	return result, nil
 }
 
+// create creates the workloads and waits until they stand still. They are watched as long as watching lasts.
+func (s Scenario) create(ctx, watching context.Context, kind Kind) (*tracker, error) {
+	tracker, err := track(watching, kind, s.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.forEach(ctx, func(ctx context.Context, name string) error {
+		return kind.create(ctx, s.Namespace, name, int32(s.Replicas))
+	}); err != nil {
+		return nil, err
+	}
+	_, err = tracker.waitAll(ctx, s.Workloads, complete(firstImage))
+	return tracker, err
+}
+
+// name is the name of a workload.
+func (s Scenario) name(i int) string { return fmt.Sprintf("workload-%03d", i) }
+
 // forEach does something to every workload, as many at a time as there are senders.
 func (s Scenario) forEach(ctx context.Context, act func(ctx context.Context, name string) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(senders)
 	for i := range s.Workloads {
-		group.Go(func() error { return act(ctx, fmt.Sprintf("workload-%03d", i)) })
+		group.Go(func() error { return act(ctx, s.name(i)) })
 	}
 	return group.Wait()
 }

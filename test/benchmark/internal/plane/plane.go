@@ -30,6 +30,8 @@ const (
 type Plane struct {
 	// Config reaches it as its administrator, through the aggregator, without a throttle of the client.
 	Config *rest.Config
+	// Kubeconfig is the file with the same configuration, for programs.
+	Kubeconfig string
 
 	record record
 	stop   func(context.Context) error
@@ -102,6 +104,7 @@ func Open(dir string) (*Plane, error) {
 	if !p.record.Up {
 		return nil, fmt.Errorf("the control plane in %s is not up; start it with make up, or leave --dir out to have one started", dir)
 	}
+	p.Kubeconfig = p.record.Kubeconfig
 	if p.Config, err = clientcmd.BuildConfigFromFlags("", p.record.Kubeconfig); err != nil {
 		return nil, err
 	}
