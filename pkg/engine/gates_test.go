@@ -140,6 +140,9 @@ func (g *gatekeeper) editAs(who string, changes ...func(*rollouts.RolloutSpec)) 
 	if engine.RightsToEdit(g.Rollout, edited) != nil {
 		return
 	}
+	if lost := lostGate(stepsOf(g.Rollout), 0, stepsOf(edited), asksForApproval, asStrict); lost >= 0 {
+		g.fail("without any right the approval of step %d was lost in %v", lost, stepsOf(edited))
+	}
 	g.look()
 	before := g.Rollout
 	reach, gated := limit(g.Rollout, g.opened)
