@@ -20054,7 +20054,7 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutStatus(ref common.ReferenceCallbac
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "approvals are the approvals that count, or would if they had not expired, at the current step. The server stamps them; nobody else can write them.",
+							Description: "approvals are the approvals that count at the current step; one that has expired is taken out. The server stamps them; nobody else can write them.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -20072,7 +20072,7 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutStatus(ref common.ReferenceCallbac
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "templateAuthors are the users that have changed spec.template since a revision last became stable. The server stamps them; nobody else can write them.",
+							Description: "templateAuthors are the users that have changed spec.template since a revision last became stable, the newest last and at most 50. \"*\" in front of them stands for others, who are not named: nobody can then be told to be none of them. The server stamps them; nobody else can write them.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{

@@ -325,14 +325,15 @@ type RolloutStatus struct {
 	// +listType=atomic
 	Actions []RolloutAction `json:"actions,omitempty" protobuf:"bytes,24,rep,name=actions"`
 
-	// approvals are the approvals that count, or would if they had not expired, at the current step.
-	// The server stamps them; nobody else can write them.
+	// approvals are the approvals that count at the current step; one that has expired is taken out. The
+	// server stamps them; nobody else can write them.
 	// +optional
 	// +listType=atomic
 	Approvals []RolloutApproval `json:"approvals,omitempty" protobuf:"bytes,25,rep,name=approvals"`
 
-	// templateAuthors are the users that have changed spec.template since a revision last became stable.
-	// The server stamps them; nobody else can write them.
+	// templateAuthors are the users that have changed spec.template since a revision last became stable, the
+	// newest last and at most 50. "*" in front of them stands for others, who are not named: nobody can then
+	// be told to be none of them. The server stamps them; nobody else can write them.
 	// +optional
 	// +listType=atomic
 	TemplateAuthors []string `json:"templateAuthors,omitempty" protobuf:"bytes,26,rep,name=templateAuthors"`

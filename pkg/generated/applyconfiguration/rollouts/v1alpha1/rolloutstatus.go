@@ -74,11 +74,12 @@ type RolloutStatusApplyConfiguration struct {
 	// actions are the newest 20 calls of verbs that did something, oldest first, as the server attests
 	// them. Nobody else can write them.
 	Actions []RolloutActionApplyConfiguration `json:"actions,omitempty"`
-	// approvals are the approvals that count, or would if they had not expired, at the current step.
-	// The server stamps them; nobody else can write them.
+	// approvals are the approvals that count at the current step; one that has expired is taken out. The
+	// server stamps them; nobody else can write them.
 	Approvals []RolloutApprovalApplyConfiguration `json:"approvals,omitempty"`
-	// templateAuthors are the users that have changed spec.template since a revision last became stable.
-	// The server stamps them; nobody else can write them.
+	// templateAuthors are the users that have changed spec.template since a revision last became stable, the
+	// newest last and at most 50. "*" in front of them stands for others, who are not named: nobody can then
+	// be told to be none of them. The server stamps them; nobody else can write them.
 	TemplateAuthors []string `json:"templateAuthors,omitempty"`
 }
 
