@@ -284,3 +284,31 @@ func TestANewRolloutOfTheSameNameRemembersNothing(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestWhatWasPushedAfterTheReviewIsNotApproved: by what the caller expects, or, without that, by when the call began.
+func TestWhatWasPushedAfterTheReviewIsNotApproved(t *testing.T) {
+	push := func(f *fixture) {
+		if _, err := f.updateAs(as("carol"), func(r *rollouts.Rollout) { r.Spec.Template.Spec.Containers[0].Image = "green" }); err != nil {
+			t.Error(err)
+		}
+		f.setStatus(t, func(r *rollouts.Rollout) {
+			r.Status.ObservedGeneration, r.Status.CurrentStepIndex = r.Generation, ptr.To[int32](1)
+		})
+	}
+	f := newFixture(t)
+	reviewed := f.waitingForApproval(t)
+	push(f)
+	body := &rollouts.Promotion{VerbRequest: rollouts.VerbRequest{Expect: rollouts.VerbExpectation{Revision: &reviewed.Status.Revision}}}
+	if _, err := f.call(manager("alice"), "promote", body); !apierrors.IsConflict(err) || causes(t, err)[0] != "PreconditionFailed expect.revision" {
+		t.Errorf("got %v", err)
+	}
+	f = newFixture(t)
+	f.waitingForApproval(t)
+	f.plugins.onValidate = func() { push(f) }
+	if _, err := f.call(manager("alice"), "promote", &rollouts.Promotion{}); !apierrors.IsConflict(err) || causes(t, err)[0] != "PreconditionFailed" {
+		t.Errorf("got %v", err)
+	}
+	if got := f.approvers(t); got != nil {
+		t.Errorf("approved by %v", got)
+	}
+}
