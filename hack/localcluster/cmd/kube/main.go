@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kube is every foreign binary of the local control plane in one: kube-apiserver,
-// kube-controller-manager, kube-scheduler, kubectl, etcd and kwok, chosen by the name it is
-// called by. They are one program because linking, not compiling, dominates the build of each.
+// kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl, etcd and kwok, chosen
+// by the name it is called by. They are one program because linking, not compiling, dominates the build of each.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,7 +24,9 @@ import (
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 	kwokconfig "sigs.k8s.io/kwok/pkg/config"
 	kwok "sigs.k8s.io/kwok/pkg/kwok/cmd"
 	kwoklog "sigs.k8s.io/kwok/pkg/log"
@@ -39,6 +42,10 @@ func main() {
 		runComponent(controllermanager.NewControllerManagerCommand())
 	case "kube-scheduler":
 		runComponent(scheduler.NewSchedulerCommand())
+	case "kubelet":
+		runComponent(kubelet.NewKubeletCommand(context.Background()))
+	case "kube-proxy":
+		runComponent(kubeproxy.NewProxyCommand())
 	case "kubectl":
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err)
@@ -51,7 +58,7 @@ func main() {
 			os.Exit(1)
 		}
 	default:
-		fmt.Fprintf(os.Stderr, "%s: call this binary as kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, etcd or kwok\n", name)
+		fmt.Fprintf(os.Stderr, "%s: call this binary as kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl, etcd or kwok\n", name)
 		os.Exit(2)
 	}
 }

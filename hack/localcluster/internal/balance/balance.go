@@ -13,15 +13,14 @@ import (
 	"log"
 	"net"
 	"sync"
-	"time"
 )
 
-// dialTimeout is how long a backend may take to accept; on one machine it does so or refuses at once.
-const dialTimeout = time.Second
+// Dial connects to a backend.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // Serve accepts connections until the context ends, and gives each to the first backend that accepts
 // it. A connection whose backend dies ends with it; the client dials again and gets to the next.
-func Serve(ctx context.Context, listener net.Listener, backends []string) error {
+func Serve(ctx context.Context, listener net.Listener, backends []string, dial Dial) error {
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
 	for {
@@ -32,13 +31,13 @@ func Serve(ctx context.Context, listener net.Listener, backends []string) error 
 		if err != nil {
 			return err
 		}
-		go forward(ctx, client, backends)
+		go forward(ctx, client, backends, dial)
 	}
 }
 
-func forward(ctx context.Context, client net.Conn, backends []string) {
+func forward(ctx context.Context, client net.Conn, backends []string, dial Dial) {
 	defer client.Close()
-	server, err := dial(ctx, backends)
+	server, err := first(ctx, backends, dial)
 	if err != nil {
 		log.Printf("no backend accepts: %v", err)
 		return
@@ -52,11 +51,11 @@ func forward(ctx context.Context, client net.Conn, backends []string) {
 	both.Wait()
 }
 
-func dial(ctx context.Context, backends []string) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: dialTimeout}
+// first connects to the first backend that accepts.
+func first(ctx context.Context, backends []string, dial Dial) (net.Conn, error) {
 	var failures error
 	for _, backend := range backends {
-		connection, err := dialer.DialContext(ctx, "tcp", backend)
+		connection, err := dial(ctx, "tcp", backend)
 		if err == nil {
 			return connection, nil
 		}

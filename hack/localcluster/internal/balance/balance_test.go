@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 )
 
 // backend says its name to everyone who connects.
@@ -41,7 +42,9 @@ func TestServe(t *testing.T) {
 	first, second, front := backend(t, "first"), backend(t, "second"), listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, front, []string{first.Addr().String(), second.Addr().String()}) }()
+	go func() {
+		ended <- Serve(ctx, front, []string{first.Addr().String(), second.Addr().String()}, (&net.Dialer{Timeout: time.Second}).DialContext)
+	}()
 
 	ask := func() string {
 		connection, err := net.Dial("tcp", front.Addr().String())

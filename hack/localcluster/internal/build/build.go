@@ -43,8 +43,10 @@ type Binary struct {
 	Name string
 	// Module is the folder of its module below the repository, Package its path in there.
 	Module, Package string
-	// Flags are its linker flags.
-	Flags string
+	// Flags are its linker flags, Tags its build tags.
+	Flags, Tags string
+	// Static builds it without cgo, so that it needs nothing but a kernel.
+	Static bool
 	// Calls are further names under which the program is called and then acts as another one.
 	Calls []string
 	// Title names it to a person.
@@ -57,7 +59,7 @@ type Binary struct {
 func Host() []Binary {
 	return []Binary{
 		{Name: "kube", Module: "hack/localcluster", Package: "./cmd/kube", Flags: kubernetesFlags,
-			Calls: []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd", "kwok"},
+			Calls: []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd", "kwok", "kubelet", "kube-proxy"},
 			Title: "Kubernetes, etcd and kwok", First: "The first build of Kubernetes, etcd and kwok takes about ten minutes on two cores; later ones take a second."},
 		{Name: "localcluster", Module: "hack/localcluster", Package: "./cmd/localcluster", Title: "localcluster"},
 	}
@@ -133,12 +135,15 @@ func (b *Builder) build(ctx context.Context, binary Binary, scratch string) erro
 	result := ""
 	defer func() { task.Done(result) }()
 
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-buildvcs=false", "-ldflags", binary.Flags,
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-buildvcs=false", "-tags", binary.Tags, "-ldflags", binary.Flags,
 		"-o", filepath.Join(b.Dir, binary.Name), binary.Package)
 	cmd.Dir = filepath.Join(b.Repository, binary.Module)
 	// On the same file system the finished binary is renamed into place, so that a control plane that
 	// still runs the old one is not disturbed.
 	cmd.Env = append(os.Environ(), "GOTMPDIR="+scratch, "GOWORK=off")
+	if binary.Static {
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 5 * time.Second
 	output, err := cmd.StderrPipe()

@@ -19,6 +19,9 @@ import (
 // last, so that its collector and its quotas know our group from the start and not only after their
 // next look at discovery, half a minute later.
 func (c *Cluster) bringUp(ctx context.Context, nodes int) error {
+	if c.layout.Real {
+		return c.bringUpReal(ctx)
+	}
 	var stores errgroup.Group
 	stores.Go(func() error { return c.launch(ctx, component.Etcd) })
 	if c.layout.Mode == component.ExternalEtcd {
@@ -124,12 +127,12 @@ func (c *Cluster) movePorts(name string) error {
 
 // writeFiles writes the configuration files of the components and the kustomization.
 func writeFiles(layout component.Layout) error {
-	base, err := relative(layout.Config(""), filepath.Join(layout.Repository, "artifacts", "base"))
+	artifacts, err := relative(layout.Config(""), filepath.Join(layout.Repository, "artifacts"))
 	if err != nil {
 		return err
 	}
-	base = filepath.Join("..", base) // the kustomization has a folder of its own
-	for name, content := range layout.Files(base) {
+	artifacts = filepath.Join("..", artifacts) // the kustomization has a folder of its own
+	for name, content := range layout.Files(artifacts) {
 		path := layout.Config(name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 	"sluice.dev/sluice/hack/localcluster/internal/component"
 	"sluice.dev/sluice/hack/localcluster/internal/process"
 	"sluice.dev/sluice/hack/localcluster/internal/progress"
+	"sluice.dev/sluice/hack/localcluster/internal/sandbox"
 	"sluice.dev/sluice/hack/localcluster/internal/state"
 )
 
@@ -114,10 +115,14 @@ func (c *Cluster) spawn(name string, extra []string) (component.Component, *proc
 	}
 	definition := recorded.Component
 	offset := process.Size(definition.Log)
-	child, err := process.Command{
+	command := process.Command{
 		Path: definition.Path, Args: append(append([]string(nil), definition.Args...), extra...),
 		Dir: c.state.Dir, Log: definition.Log,
-	}.Start()
+	}
+	if name == component.Sandbox {
+		command.Attributes = sandbox.Attributes()
+	}
+	child, err := command.Start()
 	if err != nil {
 		return definition, nil, fmt.Errorf("cannot start %s: %w", name, err)
 	}

@@ -155,30 +155,43 @@ func TestWaitHealthy(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	if _, text := probe(t.Context(), server.URL); text != "500 Internal Server Error: informer-sync failed" {
+	client := prober(&state.State{}, component.Component{})
+	if _, text := probe(t.Context(), client, server.URL); text != "500 Internal Server Error: informer-sync failed" {
 		t.Errorf("the answer in short is %q", text)
 	}
-	if answer, err := waitHealthy(t.Context(), server.URL, nil); err != nil || answer != "ok" {
+	if answer, err := waitHealthy(t.Context(), client, server.URL, nil); err != nil || answer != "ok" {
 		t.Errorf("waiting ended with %q, %v", answer, err)
 	}
 	exited := make(chan struct{})
 	close(exited)
 	server.Close()
-	if answer, err := waitHealthy(t.Context(), server.URL, exited); !errors.Is(err, errExited) || !strings.Contains(answer, "nothing listens") {
+	if answer, err := waitHealthy(t.Context(), client, server.URL, exited); !errors.Is(err, errExited) || !strings.Contains(answer, "nothing listens") {
 		t.Errorf("waiting for a dead process ended with %q, %v", answer, err)
 	}
 }
 
 func TestStopOrder(t *testing.T) {
-	layout := component.Layout{Mode: component.ExternalEtcd}
-	got := stopOrder(state.New(layout, time.Now()).Components)
-	want := [][]string{
-		{component.Sluice, component.SluiceReplica, component.SluiceBalancer, component.ControllerManager, component.Scheduler, component.Kwok},
-		{component.KubeAPIServer},
-		{component.Etcd, component.SluiceEtcd},
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("stopped in the order %q; want %q: clients before their servers", got, want)
+	for _, row := range []struct {
+		rule   string
+		layout component.Layout
+		want   [][]string
+	}{
+		{"clients before their servers", component.Layout{Mode: component.ExternalEtcd}, [][]string{
+			{component.Sluice, component.SluiceReplica, component.SluiceBalancer, component.ControllerManager, component.Scheduler, component.Kwok},
+			{component.KubeAPIServer},
+			{component.Etcd, component.SluiceEtcd},
+			nil,
+		}},
+		{"the sandbox after all that is in it", component.Layout{Mode: component.InCluster, Real: true}, [][]string{
+			{component.Containerd, component.ControllerManager, component.Scheduler, component.Kubelet, component.KubeProxy, component.Relay},
+			{component.KubeAPIServer},
+			{component.Etcd},
+			{component.Sandbox},
+		}},
+	} {
+		if got := stopOrder(state.New(row.layout, time.Now()).Components); !reflect.DeepEqual(got, row.want) {
+			t.Errorf("%s: stopped in the order %q; want %q", row.rule, got, row.want)
+		}
 	}
 }
 

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"sluice.dev/sluice/hack/localcluster/internal/component"
+	"sluice.dev/sluice/hack/localcluster/internal/sandbox"
 	"sluice.dev/sluice/hack/localcluster/internal/state"
 )
 
@@ -36,6 +38,9 @@ func (c *Cluster) Purge() error {
 	return err
 }
 
+// dyingGrace is how long the processes of a sandbox may take to die after its first one has.
+const dyingGrace = 10 * time.Second
+
 // stopAll stops clients before their servers, so that none fills its log with complaints.
 func (c *Cluster) stopAll(ctx context.Context) error {
 	err := c.record(func(s *state.State) { s.Up = false })
@@ -46,15 +51,17 @@ func (c *Cluster) stopAll(ctx context.Context) error {
 		}
 		err = errors.Join(err, group.Wait())
 	}
-	return err
+	return errors.Join(err, sandbox.RemoveCgroups(c.state.Dir, dyingGrace))
 }
 
 // stopOrder sorts the components into groups that are stopped one after another.
 func stopOrder(components []*state.Component) [][]string {
 	last := []string{component.Etcd, component.SluiceEtcd}
-	groups := make([][]string, 3)
+	groups := make([][]string, 4)
 	for _, c := range components {
 		switch {
+		case c.Name == component.Sandbox:
+			groups[3] = append(groups[3], c.Name)
 		case slices.Contains(last, c.Name):
 			groups[2] = append(groups[2], c.Name)
 		case c.Name == component.KubeAPIServer:

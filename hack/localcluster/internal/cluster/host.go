@@ -49,21 +49,25 @@ func writeUserKubeconfigs(layout component.Layout) error {
 			path = layout.Kubeconfig()
 		}
 		auth := &clientcmdapi.AuthInfo{ClientCertificateData: certificate, ClientKeyData: key}
-		if err := writeKubeconfig(layout, path, user, auth); err != nil {
+		server := "https://" + layout.Address(component.KubeAPIServer)
+		if user == component.Admin {
+			server = layout.Server()
+		}
+		if err := writeKubeconfig(layout, server, path, user, auth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func writeKubeconfig(layout component.Layout, path, user string, auth *clientcmdapi.AuthInfo) error {
+func writeKubeconfig(layout component.Layout, server, path, user string, auth *clientcmdapi.AuthInfo) error {
 	authority, err := os.ReadFile(layout.PKI(component.ClusterAuthority + ".crt"))
 	if err != nil {
 		return err
 	}
 	config := clientcmdapi.NewConfig()
 	config.Clusters["sluice-local"] = &clientcmdapi.Cluster{
-		Server:                   "https://" + layout.Address(component.KubeAPIServer),
+		Server:                   server,
 		CertificateAuthorityData: authority,
 	}
 	config.AuthInfos[user] = auth
@@ -117,12 +121,16 @@ func (h *host) createNodes(ctx context.Context, count int) error {
 
 // applyArtifacts applies what is shipped, adapted to this machine by a kustomization.
 func (h *host) applyArtifacts(ctx context.Context) error {
-	folder := h.layout.Config(component.ArtifactsFolder)
-	cmd := exec.CommandContext(ctx, filepath.Join(h.layout.BinDir, "kubectl"), "apply", "--server-side", "--force-conflicts",
-		"--kubeconfig="+h.layout.Kubeconfig(), "--cache-dir="+filepath.Join(h.layout.Dir, "run", "kubectl"), "-k", folder)
+	return h.apply(ctx, "-k", h.layout.Config(component.ArtifactsFolder))
+}
+
+// apply runs kubectl apply.
+func (h *host) apply(ctx context.Context, what ...string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(h.layout.BinDir, "kubectl"), append([]string{"apply", "--server-side", "--force-conflicts",
+		"--kubeconfig=" + h.layout.Kubeconfig(), "--cache-dir=" + filepath.Join(h.layout.Dir, "run", "kubectl")}, what...)...)
 	cmd.Env = append(os.Environ(), "KUBERC=off")
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot apply the artifacts in %s: %w\n%s", folder, err, strings.TrimSpace(string(output)))
+		return fmt.Errorf("cannot apply %s: %w\n%s", what[len(what)-1], err, strings.TrimSpace(string(output)))
 	}
 	return nil
 }
@@ -136,7 +144,7 @@ func (h *host) writeSluiceKubeconfig(ctx context.Context) error {
 		return fmt.Errorf("cannot get a token for ServiceAccount %s/%s: %w", component.Namespace, component.ServiceAccount, err)
 	}
 	auth := &clientcmdapi.AuthInfo{Token: token.Status.Token}
-	return writeKubeconfig(h.layout, h.layout.SluiceKubeconfig(), component.ServiceAccount, auth)
+	return writeKubeconfig(h.layout, h.layout.Server(), h.layout.SluiceKubeconfig(), component.ServiceAccount, auth)
 }
 
 // waitServed waits until clients that know nothing but discovery find the group: the APIService is

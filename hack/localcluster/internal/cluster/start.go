@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"sluice.dev/sluice/hack/localcluster/internal/component"
+	"sluice.dev/sluice/hack/localcluster/internal/sandbox"
 	"sluice.dev/sluice/hack/localcluster/internal/state"
 )
 
@@ -56,7 +58,7 @@ func (c *Cluster) start(ctx context.Context, name string, options StartOptions) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, options.Timeout)
 	defer cancel()
-	answer, err := waitHealthy(ctx, definition.Health, child.Exited)
+	answer, err := waitHealthy(ctx, c.prober(definition), definition.Health, child.Exited)
 	if err == nil {
 		result = fmt.Sprintf("%s ready at %s", name, definition.URL)
 		return nil
@@ -117,23 +119,30 @@ func (c *Cluster) Restart(ctx context.Context, name string, signal os.Signal, op
 // errExited means that a process has ended while it was waited for.
 var errExited = errors.New("it ended")
 
-// prober asks components for their health. Their certificates come from several authorities, one of
-// which Sluice makes for itself; nothing secret is sent and the answer is believed only to be health.
-var prober = &http.Client{
-	Timeout: 3 * time.Second,
-	Transport: &http.Transport{
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
-		DisableKeepAlives: true,
-	},
+// prober asks components for their health, those in a sandbox from inside it. Their certificates come from
+// several authorities, one of which Sluice makes for itself; nothing secret is sent and the answer is believed
+// only to be health.
+func prober(recorded *state.State, definition component.Component) *http.Client {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+	if first, err := recorded.Find(component.Sandbox); err == nil && definition.Inside {
+		transport.DialContext = sandbox.Dialer{PID: first.Process.PID}.DialContext
+	}
+	return &http.Client{Timeout: 3 * time.Second, Transport: transport}
+}
+
+func (c *Cluster) prober(definition component.Component) *http.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return prober(c.state, definition)
 }
 
 // waitHealthy polls the URL until it answers 200, the process ends, or the context does. It returns
 // what was answered last.
-func waitHealthy(ctx context.Context, url string, exited <-chan struct{}) (answer string, err error) {
+func waitHealthy(ctx context.Context, client *http.Client, url string, exited <-chan struct{}) (answer string, err error) {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		healthy, text := probe(ctx, url)
+		healthy, text := probe(ctx, client, url)
 		if healthy {
 			return text, nil
 		}
@@ -151,12 +160,12 @@ func waitHealthy(ctx context.Context, url string, exited <-chan struct{}) (answe
 }
 
 // probe asks once. The text is the answer in short, for people.
-func probe(ctx context.Context, url string) (healthy bool, text string) {
+func probe(ctx context.Context, client *http.Client, url string) (healthy bool, text string) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false, err.Error()
 	}
-	response, err := prober.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			return false, "nothing listens at " + url

@@ -35,18 +35,18 @@ func Status(ctx context.Context, recorded *state.State, now time.Time) []Report 
 	reports := make([]Report, len(recorded.Components))
 	var asked sync.WaitGroup
 	for i, c := range recorded.Components {
-		asked.Go(func() { reports[i] = report(ctx, *c, now) })
+		asked.Go(func() { reports[i] = report(ctx, recorded, *c, now) })
 	}
 	asked.Wait()
 	return reports
 }
 
-func report(ctx context.Context, c state.Component, now time.Time) Report {
+func report(ctx context.Context, recorded *state.State, c state.Component, now time.Time) Report {
 	r := Report{Name: c.Name, URL: c.URL, Log: c.Log, Condition: c.Condition()}
 	switch r.Condition {
 	case state.Running:
 		r.PID, r.Uptime = c.Process.PID, now.Sub(c.StartedAt)
-		r.Ready, r.Answer = probe(ctx, c.Health)
+		r.Ready, r.Answer = probe(ctx, prober(recorded, c.Component), c.Health)
 	case state.Crashed:
 		r.LastLines = lastLines(c)
 	}

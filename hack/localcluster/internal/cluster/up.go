@@ -17,6 +17,7 @@ import (
 	"sluice.dev/sluice/hack/localcluster/internal/pki"
 	"sluice.dev/sluice/hack/localcluster/internal/ports"
 	"sluice.dev/sluice/hack/localcluster/internal/progress"
+	"sluice.dev/sluice/hack/localcluster/internal/sandbox"
 	"sluice.dev/sluice/hack/localcluster/internal/state"
 )
 
@@ -27,15 +28,20 @@ type Options struct {
 	Repository, Dir, BinDir string
 	// Mode says how Sluice is part of it.
 	Mode component.SluiceMode
-	// Nodes is how many fake nodes there are.
+	// Nodes is how many fake nodes there are; none if Real.
 	Nodes int
+	// Real is one real node instead.
+	Real bool
 }
 
 // Up builds what is missing and starts a control plane, with the data of its predecessor in the same
 // folder if there is one. It returns once everything works. If something does not, or the context
 // ends, it stops what it started and says what was wrong.
 func Up(ctx context.Context, options Options, reporter *progress.Reporter) (_ *state.State, err error) {
-	layout := component.Layout{Dir: options.Dir, BinDir: options.BinDir, Repository: options.Repository, Mode: options.Mode, Ports: map[string]int{}}
+	layout := component.Layout{Dir: options.Dir, BinDir: options.BinDir, Repository: options.Repository, Mode: options.Mode, Real: options.Real, Ports: map[string]int{}}
+	if missing := sandbox.Missing(); options.Real && len(missing) > 0 {
+		return nil, fmt.Errorf("a real node cannot run on this machine; what is missing:\n  - %s\nFake nodes need none of it: leave --real out", strings.Join(missing, "\n  - "))
+	}
 	for _, folder := range layout.Folders() {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, err
@@ -73,8 +79,14 @@ func Build(ctx context.Context, options Options, reporter *progress.Reporter) er
 	if options.Mode != component.NoSluice {
 		binaries = append(binaries, build.Sluice(ctx, options.Repository)...)
 	}
+	if options.Real {
+		binaries = append(binaries, build.Node(ctx, options.Repository)...)
+	}
 	builder := &build.Builder{Repository: options.Repository, Dir: options.BinDir, Reporter: reporter}
-	return builder.Build(ctx, binaries)
+	if err := builder.Build(ctx, binaries); err != nil || !options.Real {
+		return err
+	}
+	return images(options.BinDir)
 }
 
 // refuseRunning names what runs in the folder already.

@@ -38,7 +38,9 @@ func New() *cobra.Command {
 		Short: "Run a Kubernetes control plane with Sluice on this machine",
 		Long: `Run a Kubernetes control plane with Sluice on this machine: etcd, kube-apiserver,
 kube-controller-manager, kube-scheduler, fake nodes played by kwok, and sluice-apiserver,
-registered and authorised as in artifacts/base. All of it is built from source.`,
+registered and authorised as in artifacts/base. With --real there is one real node instead, with
+kubelet, containerd and kube-proxy, and Sluice is a pod on it, installed by
+artifacts/overlays/embedded. All of it is built from source.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return flags.complete() },
@@ -47,7 +49,8 @@ registered and authorised as in artifacts/base. All of it is built from source.`
 	root.PersistentFlags().StringVar(&flags.dir, "dir", "", "folder of the control plane (default: _local in the source tree)")
 	root.PersistentFlags().StringVar(&flags.binDir, "bin-dir", "", "folder of the binaries, shared by all control planes (default: _local/bin in the source tree)")
 	root.AddCommand(newUp(flags), newDown(flags), newStatus(flags), newBuild(flags),
-		newStart(flags), newStop(flags), newRestart(flags), newBalance())
+		newStart(flags), newStop(flags), newRestart(flags), newImport(flags), newImage(flags), newMissing(),
+		newBalance(), newSandbox(), newEnter(), newBecome())
 	return root
 }
 

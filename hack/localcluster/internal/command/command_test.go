@@ -86,16 +86,21 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for _, row := range []struct {
-		without bool
-		etcd    string
-		want    component.SluiceMode
+		without, real bool
+		etcd          string
+		want          component.SluiceMode
 	}{
-		{true, "embedded", component.NoSluice},
-		{false, "embedded", component.EmbeddedEtcd},
-		{false, "external", component.ExternalEtcd},
+		{true, false, "embedded", component.NoSluice},
+		{true, true, "embedded", component.NoSluice},
+		{false, false, "embedded", component.EmbeddedEtcd},
+		{false, false, "external", component.ExternalEtcd},
+		{false, true, "embedded", component.InCluster},
 	} {
-		if got, err := sluiceMode(row.without, row.etcd); err != nil || got != row.want {
+		if got, err := sluiceMode(row.without, row.real, row.etcd, false); err != nil || got != row.want {
 			t.Errorf("mode is %s, %v; want %s", got, err, row.want)
 		}
+	}
+	if _, err := sluiceMode(false, true, "embedded", true); err == nil {
+		t.Error("a server outside of the cluster is chosen together with a real node, and nobody says that it is none")
 	}
 }

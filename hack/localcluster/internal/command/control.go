@@ -6,7 +6,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice.dev/sluice/hack/localcluster/internal/balance"
 	"sluice.dev/sluice/hack/localcluster/internal/cluster"
 )
 
@@ -129,29 +127,4 @@ func parseSignal(name string) (os.Signal, error) {
 		return nil, fmt.Errorf("--signal=%s is not known; TERM, KILL, INT and QUIT are", name)
 	}
 	return signal, nil
-}
-
-// newBalance is a component rather than a command for people.
-func newBalance() *cobra.Command {
-	var listen string
-	var backends []string
-	cmd := &cobra.Command{
-		Use:    "balance",
-		Short:  "Forward connections to the first backend that accepts them",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		// It needs no source tree.
-		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			config := net.ListenConfig{}
-			listener, err := config.Listen(cmd.Context(), "tcp", listen)
-			if err != nil {
-				return err
-			}
-			return balance.Serve(cmd.Context(), listener, backends)
-		},
-	}
-	cmd.Flags().StringVar(&listen, "listen", "", "address to listen on")
-	cmd.Flags().StringArrayVar(&backends, "backend", nil, "address of a backend; may be repeated")
-	return cmd
 }

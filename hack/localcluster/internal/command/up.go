@@ -4,6 +4,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,7 @@ func newUp(flags *common) *cobra.Command {
 	var etcd string
 	var without bool
 	var nodes int
+	var real bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing and start the control plane",
@@ -30,13 +32,13 @@ func newUp(flags *common) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			mode, err := sluiceMode(without, etcd)
+			mode, err := sluiceMode(without, real, etcd, cmd.Flags().Changed("sluice-etcd"))
 			if err != nil {
 				return err
 			}
 			started := time.Now()
 			reporter := progress.New(os.Stderr)
-			recorded, err := cluster.Up(cmd.Context(), flags.options(mode, nodes), reporter)
+			recorded, err := cluster.Up(cmd.Context(), flags.options(mode, nodes, real), reporter)
 			reporter.Close()
 			if err != nil {
 				return err
@@ -50,6 +52,7 @@ func newUp(flags *common) *cobra.Command {
 	cmd.Flags().BoolVar(&without, "no-sluice", false, "start the host cluster only")
 	cmd.Flags().StringVar(&etcd, "sluice-etcd", string(component.EmbeddedEtcd),
 		"etcd of Sluice: embedded, or external, with which a second server can be started: localcluster start "+component.SluiceReplica)
+	cmd.Flags().BoolVar(&real, "real", false, "one real node with containers instead of fake ones, and Sluice a pod on it; needs Linux and root")
 	cmd.Flags().IntVar(&nodes, "nodes", 4, "number of fake nodes")
 	flags.addOutput(cmd)
 	return cmd
@@ -63,18 +66,52 @@ func newBuild(flags *common) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			reporter := progress.New(os.Stderr)
 			defer reporter.Close()
-			return cluster.Build(cmd.Context(), flags.options(component.EmbeddedEtcd, 0), reporter)
+			return cluster.Build(cmd.Context(), flags.options(component.EmbeddedEtcd, 0, false), reporter)
 		},
 	}
 }
 
-func (c *common) options(mode component.SluiceMode, nodes int) cluster.Options {
-	return cluster.Options{Repository: c.repository, Dir: c.dir, BinDir: c.binDir, Mode: mode, Nodes: nodes}
+func newImage(flags *common) *cobra.Command {
+	var output, push string
+	cmd := &cobra.Command{
+		Use:     "image",
+		Short:   "Build the images of Sluice and of the demo application, and write them as OCI archives",
+		Example: "  localcluster image --push registry.example.com/team/sluice-apiserver:v0.1.0",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			reporter := progress.New(os.Stderr)
+			paths, err := cluster.BuildImages(cmd.Context(), flags.options(component.NoSluice, 0, false), output, reporter)
+			reporter.Close()
+			for _, path := range paths {
+				fmt.Fprintln(cmd.OutOrStdout(), path)
+			}
+			if err != nil || push == "" {
+				return err
+			}
+			if err := cluster.PushServer(cmd.Context(), flags.binDir, push); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "pushed "+push)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&push, "push", "", "name, with registry and tag, to push the image of Sluice to, as who is logged in by docker or podman")
+	cmd.Flags().StringVar(&output, "output", "_output/images", "folder of the archives")
+	return cmd
 }
 
-func sluiceMode(without bool, etcd string) (component.SluiceMode, error) {
-	if without {
+func (c *common) options(mode component.SluiceMode, nodes int, real bool) cluster.Options {
+	return cluster.Options{Repository: c.repository, Dir: c.dir, BinDir: c.binDir, Mode: mode, Nodes: nodes, Real: real}
+}
+
+func sluiceMode(without, real bool, etcd string, chosen bool) (component.SluiceMode, error) {
+	switch {
+	case without:
 		return component.NoSluice, nil
+	case real && chosen:
+		return "", errors.New("--sluice-etcd is for a server outside of the cluster; with --real it is a pod, as its manifests say")
+	case real:
+		return component.InCluster, nil
 	}
 	switch mode := component.SluiceMode(etcd); mode {
 	case component.EmbeddedEtcd, component.ExternalEtcd:

@@ -3,7 +3,10 @@
 
 package component
 
-import "sluice.dev/sluice/hack/localcluster/internal/pki"
+import (
+	"sluice.dev/sluice/hack/localcluster/internal/pki"
+	"sluice.dev/sluice/hack/localcluster/internal/sandbox"
+)
 
 // The authorities of the control plane. They are three, because each of them is trusted for something
 // else: to be a user of the cluster, to speak for any user, to read and write the stores.
@@ -13,6 +16,8 @@ const (
 	EtcdAuthority       = "etcd-ca"
 	// ServiceAccountKey signs the tokens of ServiceAccounts.
 	ServiceAccountKey = "sa"
+	// kubeletServer is the name of the certificate that the kubelet shows.
+	kubeletServer = "kubelet-server"
 )
 
 // loopback are the names by which a server on this machine is reached.
@@ -25,8 +30,8 @@ func Certificates() map[string][]pki.Leaf {
 			Name: "apiserver", CommonName: "kube-apiserver",
 			// The names that pods would use, and the first address of the range of Services.
 			Hosts: append([]string{"kubernetes", "kubernetes.default", "kubernetes.default.svc",
-				"kubernetes.default.svc.cluster.local", "10.96.0.1"}, loopback...),
-		}),
+				"kubernetes.default.svc.cluster.local", "10.96.0.1", sandbox.NodeAddress}, loopback...),
+		}, pki.Leaf{Name: kubeletServer, CommonName: NodeName, Hosts: []string{NodeName, sandbox.NodeAddress}}),
 		FrontProxyAuthority: {{Name: "front-proxy-client", CommonName: "front-proxy-client"}},
 		EtcdAuthority: {
 			{Name: "etcd", CommonName: "etcd", Hosts: loopback},
@@ -45,6 +50,9 @@ func users() []pki.Leaf {
 		{Name: Admin, CommonName: "kubernetes-admin", Groups: []string{"system:masters"}},
 		{Name: ControllerManager, CommonName: "system:kube-controller-manager"},
 		{Name: Scheduler, CommonName: "system:kube-scheduler"},
+		// The names by which the rules of Kubernetes know a node and its proxy.
+		{Name: Kubelet, CommonName: "system:node:" + NodeName, Groups: []string{"system:nodes"}},
+		{Name: KubeProxy, CommonName: "system:kube-proxy"},
 		// kwok plays every node, which no role of Kubernetes is made for.
 		{Name: Kwok, CommonName: "kwok", Groups: []string{"system:masters"}},
 	}

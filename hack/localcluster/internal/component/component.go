@@ -6,6 +6,8 @@ package component
 import (
 	"fmt"
 	"path/filepath"
+
+	"sluice.dev/sluice/hack/localcluster/internal/sandbox"
 )
 
 // Component is a program of the control plane, as it is to be started.
@@ -24,6 +26,8 @@ type Component struct {
 	DataDir string `json:"dataDir,omitempty"`
 	// Log is where its output goes.
 	Log string `json:"log"`
+	// Inside is true if it runs in the sandbox, where its URLs are answered only.
+	Inside bool `json:"inside,omitempty"`
 }
 
 // PortNames are the names of all ports that the control plane needs.
@@ -37,6 +41,9 @@ func (l Layout) PortNames() []string {
 
 // Components are all components, in the order in which they can be started.
 func (l Layout) Components() []Component {
+	if l.Real {
+		return l.realComponents()
+	}
 	all := []Component{l.etcd(Etcd, "--unsafe-no-fsync"), l.apiServer()}
 	switch l.Mode {
 	case EmbeddedEtcd:
@@ -107,17 +114,10 @@ func (l Layout) etcdClient(name string) []string {
 
 func (l Layout) apiServer() Component {
 	args := append(l.etcdClient(Etcd),
-		"--bind-address=127.0.0.1",
-		"--advertise-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", l.Ports[KubeAPIServer]),
 		"--tls-cert-file="+l.PKI("apiserver.crt"),
 		"--tls-private-key-file="+l.PKI("apiserver.key"),
 		"--client-ca-file="+l.PKI("ca.crt"),
-		"--authorization-mode=RBAC",
-		// Off by default in Kubernetes; on here, so that the tests show that our own rights suffice under it.
-		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
-		// The "kubernetes" Service needs no endpoints here, and they may not be loopback addresses.
-		"--endpoint-reconciler-type=none",
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+l.PKI("sa.key"),
@@ -134,28 +134,60 @@ func (l Layout) apiServer() Component {
 		"--shutdown-watch-termination-grace-period=1s",
 		"--profiling=false",
 	)
-	return l.component(KubeAPIServer, "https", "/readyz", args...)
+	return l.component(KubeAPIServer, "https", "/readyz", append(args, l.apiServerPlace()...)...)
+}
+
+// ownerReferences is an admission plugin that is off by default in Kubernetes; it is on here, so that the tests
+// show that our own rights suffice under it.
+const ownerReferences = "OwnerReferencesPermissionEnforcement"
+
+// apiServerPlace is where the API server listens, and for whom.
+func (l Layout) apiServerPlace() []string {
+	if l.Real {
+		return []string{
+			"--bind-address=0.0.0.0",
+			"--advertise-address=" + sandbox.NodeAddress,
+			"--authorization-mode=Node,RBAC",
+			"--enable-admission-plugins=NodeRestriction," + ownerReferences,
+			"--allow-privileged",
+			"--kubelet-client-certificate=" + l.PKI(Admin+".crt"),
+			"--kubelet-client-key=" + l.PKI(Admin+".key"),
+			"--kubelet-certificate-authority=" + l.PKI("ca.crt"),
+			"--kubelet-preferred-address-types=InternalIP",
+		}
+	}
+	return []string{
+		"--bind-address=127.0.0.1",
+		"--advertise-address=127.0.0.1",
+		"--authorization-mode=RBAC",
+		"--enable-admission-plugins=" + ownerReferences,
+		// The "kubernetes" Service needs no endpoints here, and they may not be loopback addresses.
+		"--endpoint-reconciler-type=none",
+	}
 }
 
 func (l Layout) controllerManager() Component {
 	kubeconfig := l.PKI(ControllerManager + ".kubeconfig")
-	return l.component(ControllerManager, "https", "/healthz",
-		"--kubeconfig="+kubeconfig,
-		"--authentication-kubeconfig="+kubeconfig,
-		"--authorization-kubeconfig="+kubeconfig,
+	args := []string{
+		"--kubeconfig=" + kubeconfig,
+		"--authentication-kubeconfig=" + kubeconfig,
+		"--authorization-kubeconfig=" + kubeconfig,
 		"--bind-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", l.Ports[ControllerManager]),
 		"--leader-elect=false",
 		"--use-service-account-credentials",
-		"--service-account-private-key-file="+l.PKI("sa.key"),
-		"--root-ca-file="+l.PKI("ca.crt"),
+		"--service-account-private-key-file=" + l.PKI("sa.key"),
+		"--root-ca-file=" + l.PKI("ca.crt"),
 		// What is measured on this control plane is the work, not the client's own throttle.
 		"--kube-api-qps=5000",
 		"--kube-api-burst=10000",
-		// The nodes are fake and share the machine with everything else: late is not gone.
-		"--node-monitor-grace-period=1h",
 		"--horizontal-pod-autoscaler-sync-period=2s",
-	)
+	}
+	if !l.Real {
+		// The nodes are fake and share the machine with everything else: late is not gone.
+		args = append(args, "--node-monitor-grace-period=1h")
+	}
+	return l.component(ControllerManager, "https", "/healthz", args...)
 }
 
 func (l Layout) scheduler() Component {

@@ -126,12 +126,12 @@ func TestFiles(t *testing.T) {
 	}{
 		{"the scheduler has no throttle", schedulerFile, NoSluice, []string{`kubeconfig: "/srv/plane/pki/kube-scheduler.kubeconfig"`, "qps: 5000"}},
 		{"kwok has stages for nodes and pods", kwokFile, NoSluice, []string{"name: node-initialize", "name: node-heartbeat-with-lease", "name: pod-ready", "name: pod-delete"}},
-		{"the Service leads to the server on this machine", "artifacts/kustomization.yaml", EmbeddedEtcd, []string{"- ../base", "type: ExternalName", "externalName: localhost", "port: 20005", "value: 20005"}},
+		{"the Service leads to the server on this machine", "artifacts/kustomization.yaml", EmbeddedEtcd, []string{"- ../artifacts/base", "type: ExternalName", "externalName: localhost", "port: 20005", "value: 20005"}},
 		{"with replicas it leads to the balancer", "artifacts/kustomization.yaml", ExternalEtcd, []string{"port: 20010", "value: 20010"}},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			l := layout(row.mode)
-			content := l.Files("../base")[row.file]
+			content := l.Files("../artifacts")[row.file]
 			for _, want := range row.has {
 				if !strings.Contains(content, want) {
 					t.Errorf("%s lacks %q (ports %v):\n%s", row.file, want, l.Ports, content)
@@ -139,7 +139,7 @@ func TestFiles(t *testing.T) {
 			}
 		})
 	}
-	if _, exists := layout(NoSluice).Files("../base")["artifacts/kustomization.yaml"]; exists {
+	if _, exists := layout(NoSluice).Files("../artifacts")["artifacts/kustomization.yaml"]; exists {
 		t.Error("without Sluice nothing is applied")
 	}
 }
@@ -155,7 +155,7 @@ func TestCertificates(t *testing.T) {
 		certificate string
 		hosts       []string
 	}{
-		{"ca/apiserver", []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "10.96.0.1", "localhost", "127.0.0.1", "::1"}},
+		{"ca/apiserver", []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "10.96.0.1", "10.77.0.1", "localhost", "127.0.0.1", "::1"}},
 		{"etcd-ca/etcd", []string{"localhost", "127.0.0.1", "::1"}},
 		{"etcd-ca/etcd-client", nil},
 		{"front-proxy-ca/front-proxy-client", nil},

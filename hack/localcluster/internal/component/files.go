@@ -5,6 +5,7 @@ package component
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	nodestage "sigs.k8s.io/kwok/kustomize/stage/node/fast"
@@ -27,14 +28,20 @@ const (
 )
 
 // Files are the contents of the configuration files by their path below the folder of such files.
-// base is the path of artifacts/base relative to the kustomization that uses it.
-func (l Layout) Files(base string) map[string]string {
-	files := map[string]string{
-		schedulerFile: l.schedulerConfig(),
-		kwokFile:      kwokConfig(),
+// artifacts is the path of that folder relative to the kustomization that uses it.
+func (l Layout) Files(artifacts string) map[string]string {
+	files := map[string]string{schedulerFile: l.schedulerConfig()}
+	if l.Real {
+		maps.Copy(files, l.nodeFiles())
+	} else {
+		files[kwokFile] = kwokConfig()
 	}
-	if l.Mode != NoSluice {
-		files[ArtifactsFolder+"/kustomization.yaml"] = l.kustomization(base)
+	switch l.Mode {
+	case NoSluice:
+	case InCluster:
+		files[ArtifactsFolder+"/kustomization.yaml"] = l.overlay(artifacts + "/overlays/embedded")
+	default:
+		files[ArtifactsFolder+"/kustomization.yaml"] = l.kustomization(artifacts + "/base")
 	}
 	return files
 }

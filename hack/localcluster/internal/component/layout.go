@@ -22,6 +22,12 @@ const (
 	SluiceReplica     = "sluice-apiserver-2"
 	SluiceEtcd        = "sluice-etcd"
 	SluiceBalancer    = "sluice-balancer"
+	// The following exist where the node is real.
+	Sandbox    = "sandbox"
+	Relay      = "relay"
+	Containerd = "containerd"
+	Kubelet    = "kubelet"
+	KubeProxy  = "kube-proxy"
 )
 
 // Namespace is the namespace of Sluice in the host, ServiceAccount the identity it runs under and
@@ -40,6 +46,8 @@ const (
 	NoSluice SluiceMode = "none"
 	// EmbeddedEtcd is one Sluice server with its etcd inside, as shipped in artifacts/overlays/embedded.
 	EmbeddedEtcd SluiceMode = "embedded"
+	// InCluster is Sluice as users install it, by artifacts/overlays/embedded: a pod, which needs a real node.
+	InCluster SluiceMode = "in-cluster"
 	// ExternalEtcd gives Sluice an etcd process, so that a second server can be started beside the
 	// first; a balancer in front of both plays the Service.
 	ExternalEtcd SluiceMode = "external"
@@ -54,6 +62,8 @@ type Layout struct {
 	Ports map[string]int
 	// Mode says how Sluice is part of it.
 	Mode SluiceMode
+	// Real gives it one real node, in a sandbox with all components but the relay, instead of fake ones.
+	Real bool
 }
 
 // PKI is the path of a key, certificate or kubeconfig of a component.
@@ -72,11 +82,25 @@ func (l Layout) SluiceKubeconfig() string { return l.PKI(Sluice + ".kubeconfig")
 // Log is the path of a component's log.
 func (l Layout) Log(name string) string { return filepath.Join(l.Dir, "log", name+".log") }
 
-// Data is the path of a component's data folder.
-func (l Layout) Data(name string) string { return filepath.Join(l.Dir, "data", name) }
+// Data is the path of a component's data folder. A control plane with a real node has a store of its own:
+// the nodes in the other one are not there.
+func (l Layout) Data(name string) string {
+	if l.Real {
+		return filepath.Join(l.Dir, "data", "real", name)
+	}
+	return filepath.Join(l.Dir, "data", name)
+}
 
 // Address is the host and port that the named port stands for.
 func (l Layout) Address(port string) string { return fmt.Sprintf("127.0.0.1:%d", l.Ports[port]) }
+
+// Server is where clients on this machine reach the API server.
+func (l Layout) Server() string {
+	if l.Real {
+		return "https://" + l.Address(Relay)
+	}
+	return "https://" + l.Address(KubeAPIServer)
+}
 
 // Folders are the folders that must exist before anything is started.
 func (l Layout) Folders() []string {

@@ -6,6 +6,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,6 +95,8 @@ type Command struct {
 	Dir string
 	// Log is the file that its output is appended to.
 	Log string
+	// Attributes are those of the process; nil puts it into a session of its own, as all others must be too.
+	Attributes *syscall.SysProcAttr
 }
 
 // Child is a process that we started, while we still run.
@@ -116,7 +119,7 @@ func (c Command) Start() (*Child, error) {
 	cmd.Dir = c.Dir
 	cmd.Env = environment(os.LookupEnv)
 	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = cmp.Or(c.Attributes, &syscall.SysProcAttr{Setsid: true})
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -35,10 +35,12 @@ type State struct {
 	CAFile     string `json:"caFile"`
 	// PKIDir holds all keys and certificates.
 	PKIDir string `json:"pkiDir"`
-	// Sluice says how Sluice is part of it: none, embedded or external.
+	// Sluice says how Sluice is part of it: none, embedded, external or in-cluster.
 	Sluice component.SluiceMode `json:"sluice"`
 	// SluiceKubeconfig is that of Sluice's own ServiceAccount.
 	SluiceKubeconfig string `json:"sluiceKubeconfig,omitempty"`
+	// Real is true if its node is real, and the components but the relay are in a sandbox.
+	Real bool `json:"real,omitempty"`
 	// Up is true from the moment that everything was ready until it is taken down.
 	Up bool `json:"up"`
 	// StartedAt is when this control plane was started.
@@ -114,9 +116,9 @@ func New(layout component.Layout, now time.Time) *State {
 	s := &State{
 		Version: version, Dir: layout.Dir, BinDir: layout.BinDir, Repository: layout.Repository,
 		Kubeconfig: layout.Kubeconfig(), CAFile: layout.PKI(component.ClusterAuthority + ".crt"), PKIDir: layout.PKI(""),
-		Sluice: layout.Mode, StartedAt: now.UTC(),
+		Sluice: layout.Mode, Real: layout.Real, StartedAt: now.UTC(),
 	}
-	if layout.Mode != component.NoSluice {
+	if layout.Mode == component.EmbeddedEtcd || layout.Mode == component.ExternalEtcd {
 		s.SluiceKubeconfig = layout.SluiceKubeconfig()
 	}
 	s.Define(layout)
@@ -140,7 +142,7 @@ func (s *State) Define(layout component.Layout) {
 		s.Components = append(s.Components, c)
 	}
 	s.Ports = layout.Ports
-	s.Server = "https://" + layout.Address(component.KubeAPIServer)
+	s.Server = layout.Server()
 }
 
 // Command is what a person types to run the launcher's command on this control plane.

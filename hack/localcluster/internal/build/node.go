@@ -1,0 +1,45 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"path/filepath"
+)
+
+// Static is the folder, below that of all binaries, of those that go into images.
+const Static = "static"
+
+// containerdTags leave out what the real node does not use, and what would need cgo.
+const containerdTags = "no_btrfs,no_devmapper,no_zfs,urfave_cli_no_docs,osusergo,netgo"
+
+// Node are the binaries of a real node, and those in the images that it runs. Their versions are in the go.mod
+// files of the folders.
+func Node(ctx context.Context, repository string) []Binary {
+	const containerd, cni = "github.com/containerd/containerd/v2/cmd/", "github.com/containernetworking/plugins/plugins/"
+	all := []Binary{
+		{Name: "containerd", Module: "hack/node/containerd", Package: containerd + "containerd", Flags: "-s -w", Tags: containerdTags, Static: true, Title: "containerd",
+			First: "The first build of containerd, runc, the CNI plugins and CoreDNS takes about seven minutes on two cores; later ones take a second."},
+		{Name: "ctr", Module: "hack/node/containerd", Package: containerd + "ctr", Flags: "-s -w", Tags: containerdTags, Static: true, Title: "ctr"},
+		{Name: "containerd-shim-runc-v2", Module: "hack/node/containerd", Package: containerd + "containerd-shim-runc-v2", Flags: "-s -w", Tags: containerdTags + ",no_grpc", Static: true, Title: "containerd's shim"},
+		// Without seccomp, which needs cgo, it starts no container of a cluster.
+		{Name: "runc", Module: "hack/node/runc", Package: "github.com/opencontainers/runc", Flags: "-s -w", Tags: "seccomp,urfave_cli_no_docs", Title: "runc"},
+		{Name: Static + "/coredns", Module: "hack/node/coredns", Package: ".", Flags: "-s -w", Static: true, Title: "CoreDNS"},
+		{Name: Static + "/pause", Module: "hack/localcluster", Package: "./cmd/pause", Flags: "-s -w", Static: true, Title: "pause"},
+	}
+	for _, plugin := range []string{"main/bridge", "main/loopback", "ipam/host-local", "meta/portmap"} {
+		all = append(all, Binary{Name: "cni/" + filepath.Base(plugin), Module: "hack/node/cni", Package: cni + plugin, Flags: "-s -w", Static: true, Title: "the CNI plugin " + filepath.Base(plugin)})
+	}
+	return append(all, Images(ctx, repository)...)
+}
+
+// Images are the binaries of our own images.
+func Images(ctx context.Context, repository string) []Binary {
+	return []Binary{
+		{Name: Static + "/sluice-apiserver", Module: ".", Package: "./cmd/apiserver", Static: true, Title: "sluice-apiserver for its image",
+			Flags: "-s -w -X sluice.dev/sluice/pkg/version.Version=" + version(ctx, repository)},
+		{Name: Static + "/demoapp", Module: ".", Package: "./test/demoapp", Flags: "-s -w", Static: true, Title: "the demo application"},
+		{Name: Static + "/traffic", Module: ".", Package: "./test/traffic", Flags: "-s -w", Static: true, Title: "the load on it"},
+	}
+}
