@@ -32,6 +32,8 @@ type Options struct {
 	Dir string
 	// SharedEtcd gives Sluice an etcd of its own process, so that a second server can be started.
 	SharedEtcd bool
+	// Real gives it a real node with containers, and Sluice as a pod on it; it needs Linux and root.
+	Real bool
 	// HostOnly leaves Sluice out, for tests that run it themselves.
 	HostOnly bool
 	// Progress is where the launcher tells what it does.
@@ -80,6 +82,9 @@ func Up(ctx context.Context, options Options) (*Cluster, error) {
 	args := []string{"up"}
 	if options.SharedEtcd {
 		args = append(args, "--sluice-etcd=external")
+	}
+	if options.Real {
+		args = append(args, "--real")
 	}
 	if options.HostOnly {
 		args = append(args, "--no-sluice")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // The names of the components that tests stop and start.
@@ -15,11 +16,18 @@ const (
 	Server            = "sluice-apiserver"
 	SecondServer      = "sluice-apiserver-2"
 	ControllerManager = "kube-controller-manager"
+	Containerd        = "containerd"
+	Kubelet           = "kubelet"
+	KubeProxy         = "kube-proxy"
+	// Sandbox is the first process of a real node.
+	Sandbox = "sandbox"
 )
 
 // state is what is read of the launcher's record of a control plane.
 type state struct {
 	Up         bool        `json:"up"`
+	Real       bool        `json:"real"`
+	StartedAt  time.Time   `json:"startedAt"`
 	Components []Component `json:"components"`
 }
 
