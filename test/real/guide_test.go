@@ -1,0 +1,180 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package real
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+	"sluice.dev/sluice/test/cluster"
+	"sluice.dev/sluice/test/traffic/report"
+)
+
+const (
+	// guide is the name of the Rollout of the guide, and of its Service.
+	guide = "rollouts-demo"
+	// guideReplicas is how many pods it has.
+	guideReplicas = 5
+	// sampled is how many requests a share is taken of: enough for the tolerances below to be five deviations.
+	sampled = 5_000
+	// atFirst and later are how far a share of answers may lie from that of the pods. Unit: percentage points.
+	atFirst = 3
+	later   = 4
+)
+
+// TestGuide plays the guide, with the manifest that it uses and the commands that it gives, under constant load.
+// The share of a version in the answers is its share of the pods, and no request fails from the first ready pod
+// to the end.
+func TestGuide(t *testing.T) {
+	s := newScenario(t)
+	s.kubectl("apply", "-f", filepath.Join(s.Repository(), "artifacts", "examples", "rollouts-demo.yaml"))
+	service, err := s.Host.CoreV1().Services(s.namespace).Get(s.ctx(), guide, metav1.GetOptions{})
+	s.must(err)
+	url := "http://" + service.Spec.ClusterIP + "/"
+	_, err = cluster.Await(s.ctx(), s.Pods(s.namespace, "app="+guide), func(pods []*corev1.Pod) string {
+		if cluster.PodsByTag(pods)["blue"] > 0 {
+			return ""
+		}
+		return "none is ready"
+	})
+	s.must(err)
+	s.reachable(url)
+	traffic := s.load(url)
+	s.guideStage(v1alpha1.RolloutPhaseHealthy, 8)
+
+	s.kubectl("sluice", "set", "image", guide, guide+"=argoproj/rollouts-demo:yellow")
+	s.guideStage(v1alpha1.RolloutPhasePaused, 1)
+	s.share(s.sample(url, sampled), "yellow", 20, atFirst)
+
+	s.kubectl("sluice", "promote", guide)
+	for i, weight := range []float64{40, 60, 80} {
+		s.guideStage(v1alpha1.RolloutPhasePaused, int32(2*i+3))
+		s.share(s.sample(url, sampled), "yellow", weight, later)
+	}
+	s.guideStage(v1alpha1.RolloutPhaseHealthy, 8)
+	s.only(traffic, "yellow")
+
+	s.kubectl("sluice", "set", "image", guide, guide+"=argoproj/rollouts-demo:red")
+	s.guideStage(v1alpha1.RolloutPhasePaused, 1)
+	s.kubectl("patch", "rollouts.sluice.dev", guide, "--subresource=abort", "--type=merge", "-p", "{}")
+	s.guideStage(v1alpha1.RolloutPhaseDegraded, 0)
+	s.only(traffic, "yellow")
+
+	// Back to what is stable: no step, no pod more.
+	s.kubectl("sluice", "set", "image", guide, guide+"=argoproj/rollouts-demo:yellow")
+	s.guideStage(v1alpha1.RolloutPhaseHealthy, 8)
+	s.only(traffic, "yellow")
+
+	s.kubectl("sluice", "set", "image", guide, guide+"=argoproj/rollouts-demo:green")
+	s.guideStage(v1alpha1.RolloutPhasePaused, 1)
+	s.kubectl("sluice", "promote", guide, "--full")
+	s.guideStage(v1alpha1.RolloutPhaseHealthy, 8)
+	s.only(traffic, "green")
+}
+
+// reachable waits until the Service leads to its pods: kube-proxy hears of them a moment after us.
+func (s *scenario) reachable(url string) {
+	s.Helper()
+	s.must(s.Inside(s.ctx(), s.Binary("static/traffic"), "--url="+url, "--await").Run())
+}
+
+// guideStage waits until the Rollout of the guide is there.
+func (s *scenario) guideStage(phase v1alpha1.RolloutPhase, step int32) {
+	s.Helper()
+	s.awaitNamed(guide, func(r *v1alpha1.Rollout) string {
+		if at := ptr.Deref(r.Status.CurrentStepIndex, -1); r.Status.Phase != phase || at != step || r.Status.ObservedGeneration != r.Generation {
+			return fmt.Sprintf("wanted is %s at step %d; it is %s at step %d: %s", phase, step, r.Status.Phase, at, r.Status.Message)
+		}
+		return ""
+	})
+}
+
+// share fails the test unless a colour has this share of the answers.
+func (s *scenario) share(got report.Report, colour string, want, tolerance float64) {
+	s.Helper()
+	share := got.Share(colour)
+	s.Logf("%s has %.1f %% of %d answers, with %.0f %% of the pods", colour, share, got.Requests(), want)
+	if math.Abs(share-want) > tolerance {
+		s.Errorf("%s has %.1f %% of the answers, not %.0f ± %.0f: %s", colour, share, want, tolerance, got)
+	}
+	if got.Failed() > 0 {
+		s.Errorf("%d requests failed: %s", got.Failed(), got)
+	}
+}
+
+// only waits until a colour alone answers for a while.
+func (s *scenario) only(traffic *cluster.Traffic, colour string) {
+	s.Helper()
+	s.eventuallyAnswers(traffic, colour+" alone", func(r report.Report) bool { return r.Of(colour) == r.Requests() })
+}
+
+// eventuallyAnswers waits until the answers of half a second are as they should be.
+func (s *scenario) eventuallyAnswers(traffic *cluster.Traffic, what string, are func(report.Report) bool) {
+	s.Helper()
+	ctx := s.ctx()
+	for {
+		got, err := traffic.Sample(ctx, rate/2)
+		if err != nil {
+			s.Fatalf("waited in vain for answers by %s: %v", what, err)
+		}
+		if are(got) {
+			return
+		}
+	}
+}
+
+// TestRollingUpdate has a Rollout without steps beside a Deployment: both are updated and taken back, and
+// neither fails a request.
+func TestRollingUpdate(t *testing.T) {
+	t.Run("rollout", func(t *testing.T) {
+		s := newScenario(t)
+		url := s.serve()
+		s.deploy(newRollout("blue", 4))
+		s.reachable(url)
+		traffic := s.load(url)
+		s.colour("yellow")
+		s.phase(v1alpha1.RolloutPhaseHealthy)
+		s.only(traffic, "yellow")
+		s.kubectl("sluice", "undo", application)
+		s.phase(v1alpha1.RolloutPhaseHealthy)
+		s.only(traffic, "blue")
+	})
+	t.Run("deployment", func(t *testing.T) {
+		s := newScenario(t)
+		url := s.serve()
+		s.deployDeployment("blue", 4)
+		s.reachable(url)
+		traffic := s.load(url)
+		s.kubectl("set", "image", "deployment/"+application, application+"="+image("yellow"))
+		s.kubectl("rollout", "status", "deployment/"+application, "--timeout=2m")
+		s.only(traffic, "yellow")
+		s.kubectl("rollout", "undo", "deployment/"+application)
+		s.kubectl("rollout", "status", "deployment/"+application, "--timeout=2m")
+		s.only(traffic, "blue")
+	})
+}
+
+// deployDeployment is the peer of a Rollout, with the same pods and bounds.
+func (s *scenario) deployDeployment(colour string, replicas int32) {
+	s.Helper()
+	_, err := s.Host.AppsV1().Deployments(s.namespace).Create(s.ctx(), &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: application},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": application}}, Template: pods(colour),
+			Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: ptr.To(intstr.FromInt32(1)), MaxUnavailable: ptr.To(intstr.FromInt32(0))}},
+		},
+	}, metav1.CreateOptions{})
+	s.must(err)
+	s.kubectl("rollout", "status", "deployment/"+application, "--timeout=2m")
+}

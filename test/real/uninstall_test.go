@@ -1,0 +1,208 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package real
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+)
+
+// apiServices are the registrations of API groups.
+var apiServices = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
+
+const apiService = "v1alpha1.sluice.dev"
+
+// overlay is what is installed.
+func (s *scenario) overlay() string {
+	return filepath.Join(s.Repository(), "artifacts", "overlays", "embedded")
+}
+
+// global runs kubectl without a namespace.
+func (s *scenario) global(args ...string) string {
+	s.Helper()
+	output, err := s.Kubectl(s.ctx(), "", args...)
+	s.must(err)
+	s.must(output.Err())
+	return output.Stdout
+}
+
+// install does what docs/install.md says.
+func (s *scenario) install() {
+	s.Helper()
+	s.global("apply", "-k", s.overlay())
+	s.global("-n", systemNamespace, "rollout", "status", "statefulset/"+serverSet, "--timeout=2m")
+	s.global("wait", "apiservice/"+apiService, "--for=condition=Available", "--timeout=2m")
+	s.served()
+}
+
+// The registration is kept right by the server itself: a wrong authority in it, and a certificate that is lost, are
+// made good.
+func TestRegistrationIsKeptRight(t *testing.T) {
+	s := newScenario(t)
+	_, err := s.Dynamic.Resource(apiServices).Patch(s.ctx(), apiService, types.MergePatchType, []byte(`{"spec":{"caBundle":"`+"Zm9yZWlnbgo="+`"}}`), metav1.PatchOptions{})
+	s.must(err)
+	s.eventually("the authority to be put right", func(ctx context.Context) bool {
+		object, err := s.Dynamic.Resource(apiServices).Get(ctx, apiService, metav1.GetOptions{})
+		return err == nil && !strings.Contains(fmt.Sprint(object.Object["spec"]), "Zm9yZWlnbgo=")
+	})
+	s.global("wait", "apiservice/"+apiService, "--for=condition=Available", "--timeout=2m")
+	s.must(s.Host.CoreV1().Secrets(systemNamespace).Delete(s.ctx(), "sluice-apiserver-serving", metav1.DeleteOptions{}))
+	before := s.server()
+	s.must(s.Host.CoreV1().Pods(systemNamespace).Delete(s.ctx(), serverPod, metav1.DeleteOptions{}))
+	s.restarted(before.UID)
+	s.global("wait", "apiservice/"+apiService, "--for=condition=Available", "--timeout=2m")
+	s.served()
+}
+
+// Beside Argo Rollouts the short names stay theirs.
+func TestArgoKeepsItsNames(t *testing.T) {
+	s := newScenario(t)
+	s.must(s.applyText(argoDefinition))
+	s.Cleanup(func() {
+		if _, err := s.Kubectl(context.WithoutCancel(s.Context()), "", "delete", "customresourcedefinition", "rollouts.argoproj.io"); err != nil {
+			s.Error(err)
+		}
+	})
+	s.global("wait", "customresourcedefinition/rollouts.argoproj.io", "--for=condition=Established", "--timeout=1m")
+	s.must(s.applyText(`{"apiVersion":"argoproj.io/v1alpha1","kind":"Rollout","metadata":{"name":"theirs","namespace":"` + s.namespace + `"},"spec":{}}`))
+	_, err := s.rollouts().Create(s.ctx(), newRollout("blue", 1), metav1.CreateOptions{})
+	s.must(err)
+	for _, name := range []string{"rollouts", "rollout", "ro"} {
+		s.eventually("kubectl get "+name+" to mean theirs", func(context.Context) bool {
+			return strings.TrimSpace(s.kubectl("get", name, "-o", "name")) == "rollout.argoproj.io/theirs"
+		})
+	}
+	if got := strings.TrimSpace(s.kubectl("get", "rollouts.sluice.dev", "-o", "name")); got != "rollout.sluice.dev/"+application {
+		t.Errorf("by its whole name ours is %q", got)
+	}
+}
+
+func (s *scenario) applyText(manifest string) error {
+	output, err := s.Kubectl(s.ctx(), manifest, "apply", "-f", "-")
+	if err != nil {
+		return err
+	}
+	return output.Err()
+}
+
+// argoDefinition is as much of that of Argo Rollouts as its names.
+const argoDefinition = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: rollouts.argoproj.io}
+spec:
+  group: argoproj.io
+  scope: Namespaced
+  names: {kind: Rollout, plural: rollouts, singular: rollout, shortNames: [ro], listKind: RolloutList}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
+// uninstalled has pods of a Rollout serve while Sluice is taken away and put back: the same pods, all the time.
+func uninstalled(t *testing.T, uninstall func(*scenario)) {
+	s := newScenario(t)
+	url := s.serve()
+	manifest := newRollout("blue", 3)
+	s.deploy(manifest.DeepCopy())
+	s.reachable(url)
+	traffic := s.load(url)
+	before := s.uids()
+	s.Cleanup(func() { s.apiIsBack() })
+
+	uninstall(s)
+	s.noneTerminates()
+	after := s.uids()
+	if !maps.Equal(before, after) {
+		t.Errorf("the pods were %v, and are %v", before, after)
+	}
+	s.namespaceGoes()
+
+	s.install()
+	_, err := s.rollouts().Create(s.ctx(), manifest.DeepCopy(), metav1.CreateOptions{})
+	s.must(err)
+	s.phase(v1alpha1.RolloutPhaseHealthy)
+	if again := s.uids(); !maps.Equal(before, again) {
+		t.Errorf("a Rollout of the same template did not take the pods over: they were %v, and are %v", before, again)
+	}
+	s.only(traffic, "blue")
+}
+
+// apiIsBack installs Sluice again if a test failed between.
+func (s *scenario) apiIsBack() {
+	if !s.Failed() {
+		return
+	}
+	if _, err := s.Kubectl(context.WithoutCancel(s.Context()), "", "apply", "-k", s.overlay()); err != nil {
+		s.Error(err)
+	}
+}
+
+// noneTerminates waits until no namespace of Sluice is left, and fails the test if one hangs.
+func (s *scenario) noneTerminates() {
+	s.Helper()
+	s.eventually("the namespace of Sluice to go", func(ctx context.Context) bool {
+		_, err := s.Host.CoreV1().Namespaces().Get(ctx, systemNamespace, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+}
+
+// namespaceGoes makes a namespace and deletes it: which hangs in a cluster that has a group nobody serves.
+func (s *scenario) namespaceGoes() {
+	s.Helper()
+	created, err := s.Host.CoreV1().Namespaces().Create(s.ctx(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "real-passing-"}}, metav1.CreateOptions{})
+	s.must(err)
+	s.must(s.Host.CoreV1().Namespaces().Delete(s.ctx(), created.Name, metav1.DeleteOptions{}))
+	s.eventually("a namespace to go", func(ctx context.Context) bool {
+		_, err := s.Host.CoreV1().Namespaces().Get(ctx, created.Name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+}
+
+// As docs/install.md says: detach, the APIService, the rest.
+func TestUninstall(t *testing.T) {
+	uninstalled(t, func(s *scenario) {
+		s.global("sluice", "detach", "--all", "--all-namespaces")
+		s.global("delete", "apiservice", apiService)
+		s.global("delete", "-k", s.overlay(), "--ignore-not-found")
+	})
+}
+
+// In the wrong order, all at once: pods stay as well. Their owners are gone, so they have to be detached before
+// Sluice is installed again.
+func TestUninstallInTheWrongOrder(t *testing.T) {
+	uninstalled(t, func(s *scenario) {
+		s.global("delete", "-k", s.overlay())
+		s.noneTerminates()
+		s.ownedByNobodyThatIs()
+		s.global("sluice", "detach", "--all", "--all-namespaces")
+	})
+}
+
+// ownedByNobodyThatIs fails the test unless the ReplicaSets still name their Rollout, and live.
+func (s *scenario) ownedByNobodyThatIs() {
+	s.Helper()
+	sets, err := s.ReplicaSets(s.namespace, "app="+application).Now(s.ctx())
+	s.must(err)
+	if len(sets) == 0 || slices.ContainsFunc(sets, func(set *appsv1.ReplicaSet) bool {
+		return metav1.GetControllerOf(set) == nil || set.GetDeletionTimestamp() != nil
+	}) {
+		s.Errorf("%d ReplicaSets are left, or one of them without its owner", len(sets))
+	}
+}
