@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"sluice.dev/sluice/test/cluster"
 )
 
 // errMissed ends the program with exit code 1 if --strict is set.
@@ -96,6 +98,23 @@ func parse(args []string) (options, error) {
 // measures says whether a part is measured.
 func (o options) measures(part string) bool { return slices.Contains(o.only, part) }
 
+// possible leaves out what this machine cannot do, and says so.
+func possible(ctx context.Context, o options) (options, error) {
+	if !o.measures(partPods) {
+		return o, nil
+	}
+	missing, err := cluster.Missing(ctx)
+	if err != nil || missing == "" {
+		return o, err
+	}
+	progress("not measured: %s; what is missing is %s", partPods, missing)
+	o.only = slices.DeleteFunc(slices.Clone(o.only), func(part string) bool { return part == partPods })
+	if len(o.only) == 0 {
+		return o, errors.New("nothing is left to be measured")
+	}
+	return o, nil
+}
+
 // command is what repeats this.
 func (o options) command() string {
 	return strings.Join(append([]string{"go run ./test/benchmark"}, o.given...), " ")
@@ -112,6 +131,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if _, err := os.Stat(filepath.Join(repository, "hack", "localcluster")); err != nil {
 		return errors.New("this is not the root of the source tree; go there first")
+	}
+	if o, err = possible(ctx, o); err != nil {
+		return err
 	}
 	runs, err := measure(ctx, o, repository)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"sluice.dev/sluice/test/benchmark/internal/load"
 	"sluice.dev/sluice/test/benchmark/internal/plane"
+	"sluice.dev/sluice/test/benchmark/internal/pods"
 	"sluice.dev/sluice/test/contest"
 )
 
@@ -35,9 +36,10 @@ const (
 	partContention = "contention"
 	partVerbs      = "verbs"
 	partTrees      = "trees"
+	partPods       = "pods"
 )
 
-var parts = []string{partUpdates, partContention, partVerbs, partTrees}
+var parts = []string{partUpdates, partContention, partVerbs, partTrees, partPods}
 
 // measured is what one run gives. What belongs to parts that were not measured is empty.
 type measured struct {
@@ -46,6 +48,7 @@ type measured struct {
 	contention          load.Contention
 	verbs, patches      load.Calls
 	trees               load.Trees
+	pods                pods.Measured
 }
 
 // kinds is the order of the kinds in a run, counted from 0.
@@ -123,6 +126,7 @@ func (b bench) warmUp(ctx context.Context) error {
 func (b bench) run(ctx context.Context, i int) (m measured, err error) {
 	measures := map[string]func(ctx context.Context, i int, m *measured) error{
 		partUpdates: b.updates, partContention: b.contend, partVerbs: b.callVerbs, partTrees: b.drawTrees,
+		partPods: b.runPods,
 	}
 	for _, part := range parts {
 		if !b.measures(part) {
@@ -133,6 +137,13 @@ func (b bench) run(ctx context.Context, i int) (m measured, err error) {
 		}
 	}
 	return m, nil
+}
+
+// runPods measures on a node of its own, beside the control plane of the other parts, which is idle then.
+func (b bench) runPods(ctx context.Context, i int, m *measured) (err error) {
+	b.progress(i, "a real node, an installation, and an update under load")
+	m.pods, err = pods.Measure(ctx, os.Stderr)
+	return err
 }
 
 func (b bench) updates(ctx context.Context, i int, m *measured) error {

@@ -12,6 +12,7 @@ import (
 	"sluice.dev/sluice/test/benchmark/internal/figures"
 	"sluice.dev/sluice/test/benchmark/internal/load"
 	"sluice.dev/sluice/test/benchmark/internal/plane"
+	"sluice.dev/sluice/test/benchmark/internal/pods"
 	"sluice.dev/sluice/test/contest"
 )
 
@@ -27,6 +28,7 @@ type section struct {
 func (r results) sections() []section {
 	all := map[string]func() section{
 		partUpdates: r.updates, partContention: r.contention, partVerbs: r.verbCalls, partTrees: r.trees,
+		partPods: r.realPods,
 	}
 	var measured []section
 	for _, part := range parts {
@@ -194,3 +196,36 @@ func (r results) updateDetails() []figures.Row {
 
 // names are the names of the processes, sorted.
 func names(cpu plane.CPU) []string { return slices.Sorted(maps.Keys(cpu)) }
+
+func (r results) realPods() section {
+	seconds := func(measure string, of func(pods.Seen) time.Duration) figures.Row {
+		figure := func(kind func(measured) pods.Seen) float64 {
+			return r.median(func(m measured) float64 { return of(kind(m)).Seconds() })
+		}
+		return figures.Compared(measure, figure(func(m measured) pods.Seen { return m.pods.Deployment }), figure(func(m measured) pods.Seen { return m.pods.Rollout }), 2, 0)
+	}
+	count := func(of func(pods.Seen) int, kind func(measured) pods.Seen) float64 {
+		var sum float64
+		for _, run := range r.runs {
+			sum += float64(of(kind(run)))
+		}
+		return sum
+	}
+	rollout, deployment := func(m measured) pods.Seen { return m.pods.Rollout }, func(m measured) pods.Seen { return m.pods.Deployment }
+	requests, failed := func(s pods.Seen) int { return s.Requests }, func(s pods.Seen) int { return s.Failed }
+	return section{
+		title: "Real pods under load",
+		text: `On a real node with containers, Sluice installed by the manifests that ship. Five pods of an application answer constant load,
+each request with a connection of its own. The Rollout goes to a canary of 20 % and is aborted there; the Deployment, with
+the same pods and bounds, is updated and undone. To go back counts from the order to the last answer of the new version,
+which goes on answering for two seconds after it was told to end.`,
+		measured: fmt.Sprintf("%.0f requests to the Rollout, %.0f to the Deployment", count(requests, rollout), count(requests, deployment)),
+		tables: []figures.Table{{Peer: "Deployment", Rows: []figures.Row{
+			figures.Alone("boot, until the node is ready and has cluster names (s)", r.median(func(m measured) float64 { return m.pods.NodeReady.Seconds() }), 1, 0),
+			figures.Alone("install, until the APIService is Available (s)", r.median(func(m measured) float64 { return m.pods.Served.Seconds() }), 1, 0),
+			seconds("change of the image until the first new answer (s)", func(s pods.Seen) time.Duration { return s.First }),
+			seconds("abort or undo until the last new answer (s)", func(s pods.Seen) time.Duration { return s.Last }),
+			figures.Never("failed requests, in all runs", count(failed, deployment), count(failed, rollout)),
+		}}},
+	}
+}
