@@ -12,6 +12,10 @@ LOCALCLUSTER := $(BIN)/localcluster
 GO := go
 # The race detector needs cgo; without a C compiler the tests run without it, and say so.
 RACE := $(if $(shell command -v $${CC:-gcc} || command -v clang),-race)
+# REAL=1 is one real node with containers instead of fake ones: Linux, as root.
+REAL ?=
+# What a real node needs is installed for root only; nobody else can have one.
+NODE_PACKAGES := $(if $(filter 0,$(shell id -u)),node-packages)
 # More flags for "make up", as in: make up UP_FLAGS="--sluice-etcd=external"
 UP_FLAGS ?=
 # Flags for "make bench", as in: make bench BENCH_FLAGS="--only=trees"
@@ -30,8 +34,8 @@ localcluster:
 	@$(GO) -C hack/localcluster build -buildvcs=false -o $(CURDIR)/$(LOCALCLUSTER) ./cmd/localcluster
 
 .PHONY: up
-up: localcluster ## Build what is missing and start a real control plane with Sluice on this machine.
-	@$(LOCALCLUSTER) up $(UP_FLAGS)
+up: localcluster $(if $(REAL),node-packages) ## Build what is missing and start a real control plane with Sluice on this machine; REAL=1: with a real node.
+	@$(LOCALCLUSTER) up $(if $(REAL),--real) $(UP_FLAGS)
 
 .PHONY: down
 down: localcluster ## Stop it; its data stays.
@@ -42,11 +46,15 @@ status: localcluster ## Show what of it runs, and the last log lines of what cra
 	@$(LOCALCLUSTER) status
 
 .PHONY: demo
-demo: localcluster ## Play the guide on the local control plane, checking every stage.
+demo: localcluster $(NODE_PACKAGES) ## Play the guide on the local control plane, checking every stage; with real pods where they can run.
 	@$(GO) run -buildvcs=false ./test/demo
 
+.PHONY: picture
+picture: localcluster $(NODE_PACKAGES) ## Play the guide on a real node under load, and draw who answered: docs/images/guide.svg.
+	@$(GO) run -buildvcs=false ./test/picture
+
 .PHONY: bench
-bench: localcluster ## Measure Sluice against its peers, and print the ratios.
+bench: localcluster $(NODE_PACKAGES) ## Measure Sluice against its peers, and print the ratios.
 	@$(GO) run -buildvcs=false ./test/benchmark $(BENCH_FLAGS)
 
 ##  Code
@@ -54,6 +62,10 @@ bench: localcluster ## Measure Sluice against its peers, and print the ratios.
 .PHONY: build
 build: localcluster ## Build all binaries into _local/bin.
 	@$(LOCALCLUSTER) build
+
+.PHONY: image
+image: localcluster ## Write OCI archives of sluice-apiserver and of the demo application, without a container engine; PUSH=NAME pushes the first.
+	@$(LOCALCLUSTER) image --output _output/images $(if $(PUSH),--push $(PUSH))
 
 .PHONY: generate
 generate: protoc ## Regenerate everything that is generated from pkg/apis.
@@ -87,6 +99,17 @@ protoc:
 	  fi; \
 	fi
 
+# What a real node needs of the distribution: kube-proxy runs nft, and runc is linked with libseccomp.
+.PHONY: node-packages
+node-packages:
+	@if ! command -v nft >/dev/null || ! echo '#include <seccomp.h>' | $${CC:-gcc} -E - >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq nftables libseccomp-dev gcc; \
+	  else \
+	    echo "a real node needs nft, libseccomp and gcc. Install them: apt-get install nftables libseccomp-dev gcc" >&2; exit 1; \
+	  fi; \
+	fi
+
 .PHONY: clean
 clean: ## Stop the local control plane and delete all that was built and stored.
 	@[ ! -x $(LOCALCLUSTER) ] || $(LOCALCLUSTER) down
@@ -95,12 +118,12 @@ clean: ## Stop the local control plane and delete all that was built and stored.
 ##  Tests
 
 .PHONY: test
-test: verify test-unit test-integration test-e2e ## Run all checks and tests that continuous integration runs.
+test: verify test-unit test-integration test-e2e test-real ## Run all checks and tests that continuous integration runs.
 
 .PHONY: test-unit
 test-unit: ## Run the unit tests.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
-	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/benchmark/... ./test/demo/... ./test/cluster/... ./test/contest/...
+	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/...
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
 
 .PHONY: test-integration
@@ -110,6 +133,10 @@ test-integration: localcluster ## Run the server with an embedded etcd in proces
 .PHONY: test-e2e
 test-e2e: localcluster ## Run everything end to end on local control planes.
 	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/cluster/... ./test/e2e/...
+
+.PHONY: test-real
+test-real: localcluster $(NODE_PACKAGES) ## Run Sluice as users install it, with real containers under load; says why if it cannot.
+	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/real/...
 
 .PHONY: test-long
 test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.
