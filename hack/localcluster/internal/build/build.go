@@ -45,6 +45,8 @@ type Binary struct {
 	Module, Package string
 	// Flags are its linker flags, Tags its build tags.
 	Flags, Tags string
+	// Pinned is true if it is made of nothing but what its module pins: it is built once for each go.sum.
+	Pinned bool
 	// Static builds it without cgo, so that it needs nothing but a kernel.
 	Static bool
 	// Calls are further names under which the program is called and then acts as another one.
@@ -128,6 +130,16 @@ func (b *Builder) lock(path string) (unlock func() error, err error) {
 
 func (b *Builder) build(ctx context.Context, binary Binary, scratch string) error {
 	started := time.Now()
+	pins := ""
+	if binary.Pinned {
+		var err error
+		if pins, err = b.pins(binary); err != nil {
+			return err
+		}
+		if b.built(binary, scratch, pins) {
+			return link(b.Dir, binary)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(b.Dir, binary.Name)); binary.First != "" && errors.Is(err, os.ErrNotExist) {
 		b.Reporter.Printf("%s", binary.First)
 	}
@@ -163,7 +175,7 @@ func (b *Builder) build(ctx context.Context, binary Binary, scratch string) erro
 	if time.Since(started) > shownAfter {
 		result = "built " + binary.Title
 	}
-	return link(b.Dir, binary)
+	return errors.Join(link(b.Dir, binary), b.note(binary, scratch, pins))
 }
 
 // watch reads what go build -v says, tells how far it is, and returns what is neither a package nor a

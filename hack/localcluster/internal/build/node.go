@@ -19,17 +19,17 @@ const containerdTags = "no_btrfs,no_devmapper,no_zfs,urfave_cli_no_docs,osusergo
 func Node(ctx context.Context, repository string) []Binary {
 	const containerd, cni = "github.com/containerd/containerd/v2/cmd/", "github.com/containernetworking/plugins/plugins/"
 	all := []Binary{
-		{Name: "containerd", Module: "hack/node/containerd", Package: containerd + "containerd", Flags: "-s -w", Tags: containerdTags, Static: true, Title: "containerd",
+		{Name: "containerd", Module: "hack/node/containerd", Package: containerd + "containerd", Flags: "-s -w", Tags: containerdTags, Static: true, Pinned: true, Title: "containerd",
 			First: "The first build of containerd, runc, the CNI plugins and CoreDNS takes about seven minutes on two cores; later ones take a second."},
-		{Name: "ctr", Module: "hack/node/containerd", Package: containerd + "ctr", Flags: "-s -w", Tags: containerdTags, Static: true, Title: "ctr"},
-		{Name: "containerd-shim-runc-v2", Module: "hack/node/containerd", Package: containerd + "containerd-shim-runc-v2", Flags: "-s -w", Tags: containerdTags + ",no_grpc", Static: true, Title: "containerd's shim"},
+		{Name: "ctr", Module: "hack/node/containerd", Package: containerd + "ctr", Flags: "-s -w", Tags: containerdTags, Static: true, Pinned: true, Title: "ctr"},
+		{Name: "containerd-shim-runc-v2", Module: "hack/node/containerd", Package: containerd + "containerd-shim-runc-v2", Flags: "-s -w", Tags: containerdTags + ",no_grpc", Static: true, Pinned: true, Title: "containerd's shim"},
 		// Without seccomp, which needs cgo, it starts no container of a cluster.
-		{Name: "runc", Module: "hack/node/runc", Package: "github.com/opencontainers/runc", Flags: "-s -w", Tags: "seccomp,urfave_cli_no_docs", Title: "runc"},
-		{Name: Static + "/coredns", Module: "hack/node/coredns", Package: ".", Flags: "-s -w", Static: true, Title: "CoreDNS"},
+		{Name: "runc", Module: "hack/node/runc", Package: "github.com/opencontainers/runc", Flags: "-s -w", Tags: "seccomp,urfave_cli_no_docs", Pinned: true, Title: "runc"},
+		{Name: Static + "/coredns", Module: "hack/node/coredns", Package: ".", Flags: "-s -w", Static: true, Pinned: true, Title: "CoreDNS"},
 		{Name: Static + "/pause", Module: "hack/localcluster", Package: "./cmd/pause", Flags: "-s -w", Static: true, Title: "pause"},
 	}
 	for _, plugin := range []string{"main/bridge", "main/loopback", "ipam/host-local", "meta/portmap"} {
-		all = append(all, Binary{Name: "cni/" + filepath.Base(plugin), Module: "hack/node/cni", Package: cni + plugin, Flags: "-s -w", Static: true, Title: "the CNI plugin " + filepath.Base(plugin)})
+		all = append(all, Binary{Name: "cni/" + filepath.Base(plugin), Module: "hack/node/cni", Package: cni + plugin, Flags: "-s -w", Static: true, Pinned: true, Title: "the CNI plugin " + filepath.Base(plugin)})
 	}
 	return append(all, Images(ctx, repository)...)
 }
