@@ -28,6 +28,8 @@ type Load struct {
 	Rate int
 	// Requests is after how many they end by themselves; 0 for never.
 	Requests int
+	// Resolver is the address of the name server to ask; empty for that of the node, which knows no name.
+	Resolver string
 	// Interval is the time between two reports; 0 is 100 ms.
 	Interval time.Duration
 	// Workers is how many of them there are; 0 is 4.
@@ -51,7 +53,7 @@ type Traffic struct {
 func (l Load) Start(ctx context.Context, c *Cluster) (*Traffic, error) {
 	workers, interval := cmp.Or(l.Workers, 4), cmp.Or(l.Interval, 100*time.Millisecond)
 	t := &Traffic{ended: make(chan struct{}), more: make(chan struct{})}
-	t.cmd = c.Inside(ctx, c.Binary("static/traffic"), "--url="+l.URL, fmt.Sprintf("--workers=%d", workers), fmt.Sprintf("--rate=%d", l.Rate), fmt.Sprintf("--requests=%d", l.Requests), "--interval="+interval.String())
+	t.cmd = c.Inside(ctx, c.Binary("static/traffic"), "--url="+l.URL, fmt.Sprintf("--workers=%d", workers), fmt.Sprintf("--rate=%d", l.Rate), fmt.Sprintf("--requests=%d", l.Requests), "--interval="+interval.String(), "--resolver="+l.Resolver)
 	t.cmd.Stderr = &t.stderr
 	t.cmd.Cancel = func() error { return t.cmd.Process.Signal(syscall.SIGTERM) }
 	t.cmd.WaitDelay = 10 * time.Second

@@ -134,6 +134,24 @@ func (s *scenario) eventuallyAnswers(traffic *cluster.Traffic, what string, are 
 	}
 }
 
+// TestClusterNames asks for a Service by its name: CoreDNS answers what that is.
+func TestClusterNames(t *testing.T) {
+	s := newScenario(t)
+	url := s.serve()
+	s.deploy(newRollout("blue", 1))
+	s.reachable(url)
+	dns, err := s.Host.CoreV1().Services(metav1.NamespaceSystem).Get(s.ctx(), "kube-dns", metav1.GetOptions{})
+	s.must(err)
+	ctx := s.ctx()
+	named, err := cluster.Load{URL: "http://" + application + "." + s.namespace + ".svc.cluster.local/", Resolver: dns.Spec.ClusterIP + ":53", Requests: 50}.Start(ctx, s.Cluster)
+	s.must(err)
+	reports, err := named.Wait(ctx)
+	s.must(err)
+	if sum := report.Sum(reports...); sum.Of("blue") != 50 || sum.Failed() > 0 {
+		t.Errorf("asked by name: %s", sum)
+	}
+}
+
 // TestRollingUpdate has a Rollout without steps beside a Deployment: both are updated and taken back, and
 // neither fails a request.
 func TestRollingUpdate(t *testing.T) {

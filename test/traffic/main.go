@@ -37,6 +37,7 @@ func main() {
 	requests := flag.Int("requests", 0, "end after so many; 0 goes on until it is told to end")
 	interval := flag.Duration("interval", 100*time.Millisecond, "time between two reports")
 	timeout := flag.Duration("timeout", 5*time.Second, "how long an answer may take")
+	resolver := flag.String("resolver", "", "address of a name server, instead of those of the system")
 	await := flag.Bool("await", false, "only wait until there is an answer")
 	flag.Parse()
 	if *url == "" || flag.NArg() > 0 || *workers < 1 || *rate < 0 || *requests < 0 || *interval <= 0 {
@@ -45,7 +46,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	l := &load{url: *url, client: client(*timeout)}
+	l := &load{url: *url, client: client(*timeout, *resolver)}
 	if *await {
 		if err := l.await(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, "traffic:", err)
@@ -74,8 +75,14 @@ func main() {
 }
 
 // client makes a connection for each request.
-func client(timeout time.Duration) *http.Client {
-	return &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: timeout}).DialContext}}
+func client(timeout time.Duration, resolver string) *http.Client {
+	dialer := &net.Dialer{Timeout: timeout}
+	if resolver != "" {
+		dialer.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, resolver)
+		}}
+	}
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext}}
 }
 
 // load is what is being asked and answered.
