@@ -91,6 +91,18 @@ func (r results) verbCalls() section {
 		}
 		details = append(details, figures.Compared("CPU of "+name+" per call (ms)", r.median(func(m measured) float64 { return perCall(m.patches) }), r.median(func(m measured) float64 { return perCall(m.verbs) }), 1, 0))
 	}
+	for _, count := range []struct {
+		what   string
+		number func(load.Counts) float64
+	}{
+		{"workloads", func(c load.Counts) float64 { return c.Workloads }},
+		{"ReplicaSets", func(c load.Counts) float64 { return c.ReplicaSets }},
+		{"events", func(c load.Counts) float64 { return c.Events }},
+		{"pods", func(c load.Counts) float64 { return c.Pods }},
+	} {
+		perCall := func(c load.Calls) float64 { return count.number(c.Counts) / float64(len(c.Each)) }
+		details = append(details, figures.Compared("writes of "+count.what+" per call, by all", r.median(func(m measured) float64 { return perCall(m.patches) }), r.median(func(m measured) float64 { return perCall(m.verbs) }), 1, 0))
+	}
 	failures := func(calls func(measured) load.Calls) float64 {
 		var sum float64
 		for _, run := range r.runs {

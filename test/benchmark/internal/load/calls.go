@@ -23,6 +23,8 @@ type Calls struct {
 	Each     []time.Duration
 	// CPU is what each process used in that time.
 	CPU plane.CPU
+	// Counts are the writes, by whomever.
+	Counts Counts
 	// Failures is how many answers had a code of 5xx, also those after which a client tried again by itself.
 	Failures int
 }

@@ -34,12 +34,12 @@ func (c Counts) Host() float64 { return c.HostReplicaSets + c.HostEvents + c.Hos
 // reading are the metrics of both API servers at one time.
 type reading struct{ host, sluice plane.Metrics }
 
-func (m measurement) read(ctx context.Context) (reading, error) {
-	host, err := m.plane.Metrics(ctx, plane.KubeAPIServer)
+func read(ctx context.Context, p *plane.Plane) (reading, error) {
+	host, err := p.Metrics(ctx, plane.KubeAPIServer)
 	if err != nil {
 		return reading{}, err
 	}
-	sluice, err := m.plane.Metrics(ctx, plane.SluiceAPIServer)
+	sluice, err := p.Metrics(ctx, plane.SluiceAPIServer)
 	return reading{host: host, sluice: sluice}, err
 }
 

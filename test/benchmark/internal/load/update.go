@@ -118,7 +118,7 @@ func (m measurement) run(ctx context.Context) (result Update, err error) {
 		return result, err
 	}
 	// What costs the processes something, as their metrics do, is read outside the time that is measured.
-	countedBefore, err := m.read(ctx)
+	countedBefore, err := read(ctx, m.plane)
 	if err != nil {
 		return result, err
 	}
@@ -145,7 +145,7 @@ func (m measurement) run(ctx context.Context) (result Update, err error) {
 		return result, err
 	}
 	result.Late = usedLate.Since(used).Total() - time.Duration(result.Idle*float64(eventWindow))
-	countedAfter, err := m.read(ctx)
+	countedAfter, err := read(ctx, m.plane)
 	if err != nil {
 		return result, err
 	}

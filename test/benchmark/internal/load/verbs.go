@@ -84,7 +84,7 @@ func (c *Clients) Verbs(ctx context.Context, p *plane.Plane, namespace string, w
 		if _, err := t.waitAll(ctx, w.Calls, pausedAt(image, 0)); err != nil {
 			return err
 		}
-		calls, err = c.callEach(ctx, p, w, func(ctx context.Context, client *Clients, i int) error {
+		calls, err = c.callEach(ctx, p, kind, w, func(ctx context.Context, client *Clients, i int) error {
 			return acts[i%len(acts)].call(ctx, client.rollouts.SluiceV1alpha1().Rollouts(namespace), s.name(i))
 		})
 		return err
@@ -96,7 +96,7 @@ func (c *Clients) Verbs(ctx context.Context, p *plane.Plane, namespace string, w
 func (c *Clients) Patches(ctx context.Context, p *plane.Plane, namespace string, w Work) (calls Calls, err error) {
 	kind := c.Deployments()
 	err = c.withWorkloads(ctx, kind, namespace, w.Calls, func(s Scenario, _ *tracker) error {
-		calls, err = c.callEach(ctx, p, w, func(ctx context.Context, client *Clients, i int) error {
+		calls, err = c.callEach(ctx, p, kind, w, func(ctx context.Context, client *Clients, i int) error {
 			return client.Deployments().patch(ctx, namespace, s.name(i), []byte(acts[i%len(acts)].patch))
 		})
 		return err
@@ -122,12 +122,16 @@ func (c *Clients) withWorkloads(ctx context.Context, kind Kind, namespace string
 	return nil
 }
 
-func (c *Clients) callEach(ctx context.Context, p *plane.Plane, w Work, act func(ctx context.Context, client *Clients, i int) error) (Calls, error) {
+func (c *Clients) callEach(ctx context.Context, p *plane.Plane, kind Kind, w Work, act func(ctx context.Context, client *Clients, i int) error) (Calls, error) {
 	callers, err := c.newCallers(w.Callers)
 	if err != nil {
 		return Calls{}, err
 	}
 	if err := pause(ctx, settle); err != nil {
+		return Calls{}, err
+	}
+	countedBefore, err := read(ctx, p)
+	if err != nil {
 		return Calls{}, err
 	}
 	before, err := p.CPU()
@@ -151,6 +155,10 @@ func (c *Clients) callEach(ctx context.Context, p *plane.Plane, w Work, act func
 		return Calls{}, err
 	}
 	after, err := p.CPU()
-	calls.CPU = after.Since(before)
+	if err != nil {
+		return Calls{}, err
+	}
+	countedAfter, err := read(ctx, p)
+	calls.CPU, calls.Counts = after.Since(before), counts(kind, countedBefore, countedAfter)
 	return calls, err
 }

@@ -64,7 +64,8 @@ func Start(ctx context.Context, repository string, output io.Writer) (*Plane, er
 		cmd := exec.CommandContext(ctx, "go", append([]string{"-C", filepath.Join(repository, "hack", "localcluster"),
 			"run", "./cmd/localcluster", "--dir=" + dir}, args...)...)
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-		cmd.Stdout, cmd.Stderr = output, output
+		// What it prints at the end is its record, for programs; what it tells people goes to the other stream.
+		cmd.Stderr = output
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("localcluster %s: %w; the logs are in %s", args[0], err, filepath.Join(dir, "log"))
 		}
