@@ -84,9 +84,9 @@ func TestGuide(t *testing.T) {
 }
 
 // reachable waits until the Service leads to its pods: kube-proxy hears of them a moment after us.
-func (s *scenario) reachable(url string) {
+func (s *scenario) reachable(url string, flags ...string) {
 	s.Helper()
-	s.must(s.Inside(s.ctx(), s.Binary("static/traffic"), "--url="+url, "--await").Run())
+	s.must(s.Inside(s.ctx(), s.Binary("static/traffic"), append(flags, "--url="+url, "--await")...).Run())
 }
 
 // guideStage waits until the Rollout of the guide is there.
@@ -142,8 +142,10 @@ func TestClusterNames(t *testing.T) {
 	s.reachable(url)
 	dns, err := s.Host.CoreV1().Services(metav1.NamespaceSystem).Get(s.ctx(), "kube-dns", metav1.GetOptions{})
 	s.must(err)
-	ctx := s.ctx()
-	named, err := cluster.Load{URL: "http://" + application + "." + s.namespace + ".svc.cluster.local/", Resolver: dns.Spec.ClusterIP + ":53", Requests: 50}.Start(ctx, s.Cluster)
+	ctx, name, resolver := s.ctx(), "http://"+application+"."+s.namespace+".svc.cluster.local/", dns.Spec.ClusterIP+":53"
+	// CoreDNS hears of a Service a moment after us, and remembers for some seconds that it knew nothing of it.
+	s.reachable(name, "--resolver="+resolver)
+	named, err := cluster.Load{URL: name, Resolver: resolver, Requests: 50}.Start(ctx, s.Cluster)
 	s.must(err)
 	reports, err := named.Wait(ctx)
 	s.must(err)
