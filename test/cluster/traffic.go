@@ -65,8 +65,29 @@ func (l Load) Start(ctx context.Context, c *Cluster) (*Traffic, error) {
 		return nil, err
 	}
 	go t.read(bufio.NewScanner(output))
-	_, err = t.Await(ctx, func(all report.Report) bool { return all.Requests() > 0 })
-	return t, err
+	return t, t.begun(ctx)
+}
+
+// begun waits for the first answers. A short load may have ended with them.
+func (t *Traffic) begun(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		more, asked := t.more, report.Sum(t.reports...).Requests()
+		t.mu.Unlock()
+		if asked > 0 {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-t.ended:
+			if asked = report.Sum(t.reports...).Requests(); asked > 0 {
+				return nil
+			}
+			return errors.Join(errors.New("the load ended without an answer"), t.err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // read takes in reports until there are no more.
