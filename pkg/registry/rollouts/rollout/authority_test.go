@@ -50,6 +50,7 @@ func (r *rights) Authorize(_ context.Context, a authorizer.Attributes) (authoriz
 
 // plugins stand for the validating admission plugins of the host.
 type plugins struct {
+	mu   sync.Mutex
 	seen []admission.Attributes
 	deny error
 	// onValidate is called while they are asked.
@@ -59,7 +60,9 @@ type plugins struct {
 func (*plugins) Handles(admission.Operation) bool { return true }
 
 func (p *plugins) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	p.mu.Lock()
 	p.seen = append(p.seen, a)
+	p.mu.Unlock()
 	if p.onValidate != nil {
 		p.onValidate()
 	}

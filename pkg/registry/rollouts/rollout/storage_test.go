@@ -6,6 +6,7 @@ package rollout
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,10 +73,11 @@ type fixture struct {
 	seen    *hostSeen
 	rights  *rights
 	plugins *plugins
-	// performed are the actions that were told of.
-	performed []rollouts.RolloutAction
-	deleted   []types.UID
-	clock     *clocktesting.FakePassiveClock
+	// performed are the actions that were told of, by as many calls at once as a test makes.
+	performing sync.Mutex
+	performed  []rollouts.RolloutAction
+	deleted    []types.UID
+	clock      *clocktesting.FakePassiveClock
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -103,6 +105,8 @@ func newFixture(t *testing.T) *fixture {
 		Admission:  f.plugins,
 		Revisions:  f.seen,
 		Performed: func(_ *rollouts.Rollout, action *rollouts.RolloutAction) {
+			f.performing.Lock()
+			defer f.performing.Unlock()
 			f.performed = append(f.performed, *action)
 		},
 		Clock: f.clock,
