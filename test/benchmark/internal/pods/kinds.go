@@ -30,7 +30,7 @@ spec:
 	update:   []string{"sluice", "set", "image", name, name + "=sluice.dev/demoapp:yellow"},
 	updated:  []string{"wait", object, "--for=condition=Paused", "--timeout=2m"},
 	goBack:   []string{"sluice", "abort", name},
-	back:     []string{"wait", object, "--for=jsonpath={.status.updatedReplicas}=0", "--timeout=2m"},
+	back:     []string{"wait", object, "--for=jsonpath={.status.phase}=Degraded", "--timeout=2m"},
 }
 
 var deployment = kind{
