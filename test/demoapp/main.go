@@ -7,7 +7,8 @@
 //
 // Variables of its environment set it: COLOR, as in the image; ERROR_PERCENT, the share of answers that are 500,
 // from 0 to 100; DELAY, how long an answer takes; READY_DELAY, how long after its start it becomes ready;
-// DRAIN, how long it goes on serving after it was told to end, until every proxy knows (default 2s); PORT.
+// DRAIN, how long it goes on serving after it was told to end, until every proxy knows (default 2s); PORT. HOSTNAME,
+// which in a container is the name of the pod, is the header X-Pod of its answers.
 //
 // It imports only the standard library.
 package main
@@ -42,6 +43,7 @@ func main() {
 // app is the application.
 type app struct {
 	colour, port string
+	pod          string
 	errorPercent int64
 	delay, drain time.Duration
 	readyAt      time.Time
@@ -49,7 +51,7 @@ type app struct {
 }
 
 func newApp(env func(string) string, now time.Time) (*app, error) {
-	a := &app{colour: env("COLOR"), port: env("PORT"), drain: 2 * time.Second}
+	a := &app{colour: env("COLOR"), port: env("PORT"), pod: env("HOSTNAME"), drain: 2 * time.Second}
 	if a.colour == "" {
 		return nil, errors.New("COLOR is not set; it is part of the image")
 	}
@@ -123,6 +125,7 @@ func (a *app) handler() http.Handler {
 // answer spreads the errors evenly: of a hundred answers as many as were asked for.
 func (a *app) answer(w http.ResponseWriter, r *http.Request) {
 	n := a.requests.Add(1)
+	w.Header().Set("X-Pod", a.pod)
 	if a.delay > 0 {
 		timer := time.NewTimer(a.delay)
 		defer timer.Stop()

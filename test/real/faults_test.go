@@ -125,6 +125,7 @@ func TestErrorsAreBoundedByTheShareOfTheCanary(t *testing.T) {
 	traffic := s.load(url)
 	s.colour("bad-red")
 	s.pausedAt(1)
+	s.routed(url, "app="+application)
 	got := s.sample(url, sampled)
 	s.share(got, "red", 20, atFirst)
 	share := 100 * float64(got.Errors()) / float64(got.Requests())

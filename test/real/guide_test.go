@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,11 +56,13 @@ func TestGuide(t *testing.T) {
 
 	s.kubectl("sluice", "set", "image", guide, guide+"=argoproj/rollouts-demo:yellow")
 	s.guideStage(v1alpha1.RolloutPhasePaused, 1)
+	s.routed(url, "app="+guide)
 	s.share(s.sample(url, sampled), "yellow", 20, atFirst)
 
 	s.kubectl("sluice", "promote", guide)
 	for i, weight := range []float64{40, 60, 80} {
 		s.guideStage(v1alpha1.RolloutPhasePaused, int32(2*i+3))
+		s.routed(url, "app="+guide)
 		s.share(s.sample(url, sampled), "yellow", weight, later)
 	}
 	s.guideStage(v1alpha1.RolloutPhaseHealthy, 8)
@@ -87,6 +90,21 @@ func TestGuide(t *testing.T) {
 func (s *scenario) reachable(url string, flags ...string) {
 	s.Helper()
 	s.must(s.Inside(s.ctx(), s.Binary("static/traffic"), append(flags, "--url="+url, "--await")...).Run())
+}
+
+// routed waits until the Service leads to all pods that are ready, and to no other: that is when shares can be
+// measured.
+func (s *scenario) routed(url, labels string) {
+	s.Helper()
+	pods, err := s.Pods(s.namespace, labels).Now(s.ctx())
+	s.must(err)
+	var ready []string
+	for _, pod := range pods {
+		if pod.DeletionTimestamp == nil && cluster.Ready(pod) {
+			ready = append(ready, pod.Name)
+		}
+	}
+	s.reachable(url, "--pods="+strings.Join(ready, ","))
 }
 
 // guideStage waits until the Rollout of the guide is there.

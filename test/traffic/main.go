@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,6 +40,7 @@ func main() {
 	timeout := flag.Duration("timeout", 5*time.Second, "how long an answer may take")
 	resolver := flag.String("resolver", "", "address of a name server, instead of those of the system")
 	await := flag.Bool("await", false, "only wait until there is an answer")
+	pods := flag.String("pods", "", "with --await: until all these pods answer, and no other; names with commas between")
 	flag.Parse()
 	if *url == "" || flag.NArg() > 0 || *workers < 1 || *rate < 0 || *requests < 0 || *interval <= 0 {
 		fmt.Fprintln(os.Stderr, "traffic: --url is needed; see --help")
@@ -48,7 +50,7 @@ func main() {
 	defer stop()
 	l := &load{url: *url, client: client(*timeout, *resolver)}
 	if *await {
-		if err := l.await(ctx); err != nil {
+		if err := l.await(ctx, strings.FieldsFunc(*pods, func(r rune) bool { return r == ',' })); err != nil {
 			fmt.Fprintln(os.Stderr, "traffic:", err)
 			os.Exit(1)
 		}
@@ -94,19 +96,34 @@ type load struct {
 	now report.Report
 }
 
-// await asks until there is an answer.
-func (l *load) await(ctx context.Context) error {
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		_, err := l.get()
-		if err == nil {
-			return nil
+// await asks until there is an answer or, if pods are named, until a long run of answers came from all of them and
+// from no other: a proxy hears of a pod that is ready, or not any more, a moment after everybody else.
+func (l *load) await(ctx context.Context, pods []string) error {
+	// By a run of this length one of n pods is passed over once in 10^9 times, or less often.
+	length := 21 * len(pods)
+	answered := map[string]bool{}
+	pause := time.NewTicker(20 * time.Millisecond)
+	defer pause.Stop()
+	for run := 0; ; run = 0 {
+		_, pod, err := l.get()
+		for ; err == nil && slices.Contains(pods, pod) && run < length && ctx.Err() == nil; run++ {
+			answered[pod] = true
+			_, pod, err = l.get()
 		}
+		switch {
+		case err != nil:
+		case len(answered) == len(pods) && run == length:
+			return nil
+		case run == length:
+			err = fmt.Errorf("only %d of %d pods answer", len(answered), len(pods))
+		default:
+			err = fmt.Errorf("%q answers, which is not one of %q", pod, pods)
+		}
+		clear(answered)
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("there was no answer: %w", err)
-		case <-ticker.C:
+			return fmt.Errorf("waited in vain: %w", err)
+		case <-pause.C:
 		}
 	}
 }
@@ -142,7 +159,7 @@ func (l *load) tickets(ctx context.Context, rate, requests int) <-chan struct{} 
 
 // ask sends one request. It is not bound to the end of the program: what was sent is waited for.
 func (l *load) ask() {
-	answer, err := l.get()
+	answer, _, err := l.get()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
@@ -152,17 +169,18 @@ func (l *load) ask() {
 	l.now.Count(answer, "")
 }
 
-func (l *load) get() (string, error) {
+// get returns an answer, and the pod that gave it.
+func (l *load) get() (answer, pod string, err error) {
 	response, err := l.client.Get(l.url)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return fmt.Sprintf("%d %s", response.StatusCode, strings.TrimSpace(string(body))), nil
+	return fmt.Sprintf("%d %s", response.StatusCode, strings.TrimSpace(string(body))), response.Header.Get("X-Pod"), nil
 }
 
 // cause is an error without the addresses in it, by which no two would be alike.
