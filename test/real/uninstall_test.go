@@ -119,13 +119,13 @@ spec:
 // uninstalled has pods of a Rollout serve while Sluice is taken away and put back: the same pods, all the time.
 func uninstalled(t *testing.T, uninstall func(*scenario)) {
 	s := newScenario(t)
+	s.collectorWatches()
 	url := s.serve()
 	manifest := newRollout("blue", 3)
 	s.deploy(manifest.DeepCopy())
 	s.reachable(url)
 	traffic := s.load(url)
 	before := s.uids()
-	s.collectorWatches()
 	s.Cleanup(func() { s.apiIsBack() })
 
 	uninstall(s)
@@ -146,9 +146,10 @@ func uninstalled(t *testing.T, uninstall func(*scenario)) {
 	s.only(traffic, "blue")
 }
 
-// collectorWatches waits until the garbage collector of the host watches Rollouts, and has seen all there are: to let
-// one go that is deleted in the foreground it must have. Before, it asks for the owner of each new ReplicaSet by
-// name, again and again, and takes the 404 of a group that is gone for the owner's absence; docs/install.md warns.
+// collectorWatches waits until the garbage collector of the host watches Rollouts: to let one go that is deleted in
+// the foreground it must have seen it. Before, it asks for the owner of each new ReplicaSet by name, again and again,
+// once even after it has seen it, and takes the 404 of a group that is gone for the owner's absence; docs/install.md
+// warns.
 func (s *scenario) collectorWatches() {
 	s.Helper()
 	probe := newRollout("blue", 0)
