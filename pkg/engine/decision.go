@@ -23,6 +23,9 @@ type Snapshot struct {
 	ReplicaSets []*appsv1.ReplicaSet
 	// Pods are those that these ReplicaSets control, as far as the caches keep them.
 	Pods []*corev1.Pod
+	// Services are those of the namespace that the Rollout names, and those that carry its name as the annotation
+	// sluice.dev/managed-by-rollout. Their order does not matter.
+	Services []*corev1.Service
 	// EvictionRefused is why the host refused the last eviction of the restart in progress; empty if it
 	// did not.
 	EvictionRefused string
@@ -30,8 +33,8 @@ type Snapshot struct {
 	Now time.Time
 }
 
-// Decision is what is to be written, in this order: Adopt, Create, Scale, Evict, Delete, Status; or Status
-// first, if StatusFirst is set. The zero Decision writes nothing.
+// Decision is what is to be written, in this order: Adopt, Create, Scale, Pods, Services, Evict, Delete, Status; or
+// Status first, if StatusFirst is set. The zero Decision writes nothing.
 type Decision struct {
 	// Adopt are ReplicaSets to be given a controller reference to the Rollout.
 	Adopt []ReplicaSetRef
@@ -40,6 +43,10 @@ type Decision struct {
 	Create *appsv1.ReplicaSet
 	// Scale are changes of existing ReplicaSets, in the order in which they must be written.
 	Scale []ReplicaSetChange
+	// Pods are changes of the metadata of pods.
+	Pods []PodChange
+	// Services are Services to be led to another ReplicaSet, in the order in which they must be written.
+	Services []ServiceChange
 	// Delete are old ReplicaSets without pods beyond the history limit.
 	Delete []ReplicaSetRef
 	// Evict are pods to be evicted, which a PodDisruptionBudget may refuse.
@@ -72,6 +79,33 @@ type ReplicaSetChange struct {
 	MinReadySeconds int32
 	// Annotations are to be set; others are left alone.
 	Annotations map[string]string
+	// Template changes the metadata of spec.template of the ReplicaSet: what its pods get from now on; nil if that
+	// stays.
+	Template *MetadataChange
+}
+
+// MetadataChange is what is to be changed of labels and annotations; others are left alone.
+type MetadataChange struct {
+	SetLabels, SetAnnotations       map[string]string
+	RemoveLabels, RemoveAnnotations []string
+}
+
+// PodChange is what is to be changed of the metadata of a pod, which lives on.
+type PodChange struct {
+	PodRef
+	MetadataChange
+}
+
+// ServiceChange leads a Service to the pods of a ReplicaSet, in one write that fails if the Service has changed
+// since.
+type ServiceChange struct {
+	Name            string
+	UID             types.UID
+	ResourceVersion string
+	// Hash is the value that the selector gets for the hash label; empty takes the label out of it.
+	Hash string
+	// ManagedBy is the new value of the annotation sluice.dev/managed-by-rollout; empty takes it off.
+	ManagedBy string
 }
 
 // PodRef names one pod, and no other of the same name.

@@ -25,6 +25,16 @@ const (
 	OutcomeUserAnnotation = "sluice.dev/outcome-user"
 	// OutcomeReasonAnnotation is why, in the words of that user, or in ours.
 	OutcomeReasonAnnotation = "sluice.dev/outcome-reason"
+	// ScaleDownDeadlineAnnotation is on a ReplicaSet that keeps its pods for a while though they are not needed any
+	// more: until when, in RFC 3339 with fractions.
+	ScaleDownDeadlineAnnotation = "sluice.dev/scale-down-deadline"
+	// PodMetadataAnnotation is on a ReplicaSet that has canaryMetadata, stableMetadata, activeMetadata or
+	// previewMetadata in its template: which, as JSON. It is what is taken out again, and what a template is
+	// compared without.
+	PodMetadataAnnotation = "sluice.dev/pod-metadata"
+	// ManagedByRolloutAnnotation is on every Service whose selector Sluice keeps: the name of the Rollout. No other
+	// Rollout touches it.
+	ManagedByRolloutAnnotation = "sluice.dev/managed-by-rollout"
 )
 
 // The values of OutcomeAnnotation.

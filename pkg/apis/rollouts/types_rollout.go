@@ -6,7 +6,6 @@ package rollouts
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
@@ -89,71 +88,17 @@ type RolloutSpec struct {
 	// eviction, so that PodDisruptionBudgets are honoured. A time in the future is waited for. The verb
 	// restart sets it. status.restartedAt equals it when all are replaced.
 	RestartAt *metav1.Time
+
+	// rollbackWindow lets a return to a recent revision skip steps and pauses. To skip an approval by it needs the
+	// verb override on rollouts.
+	RollbackWindow *RollbackWindow
 }
 
-// RolloutStrategy says how pods are replaced. Exactly one of its fields must be set.
-type RolloutStrategy struct {
-	// canary replaces pods in steps, the share of new pods following the weight of the step.
-	Canary *CanaryStrategy
-}
-
-// CanaryStrategy replaces pods of the stable revision by pods of the new one, step by step.
-type CanaryStrategy struct {
-	// steps are taken one after the other after a change of the template. Without steps the update
-	// is a rolling update, as a Deployment's. The first revision ever, and a return to the stable
-	// one, take no steps.
-	Steps []CanaryStep
-
-	// maxSurge is how many pods may exist above replicas during an update. A number of pods or a
-	// percentage of replicas, rounded up. Default 25%. Cannot be 0 if maxUnavailable is 0.
-	MaxSurge *intstr.IntOrString
-
-	// maxUnavailable is how many of the wanted pods may be unavailable during an update. A number of
-	// pods or a percentage of replicas, at most 100%, rounded down. Default 25%. Cannot be 0 if
-	// maxSurge is 0; if both round to 0, one pod may be unavailable.
-	MaxUnavailable *intstr.IntOrString
-}
-
-// CanaryStep is one step of an update. Exactly one of its fields must be set.
-type CanaryStep struct {
-	// setWeight sets the share of pods that run the new revision. Unit: percent. Range 0 to 100. The
-	// step is done when the pods of both revisions stand at that share, with those of the new
-	// revision available.
-	SetWeight *int32
-
-	// pause waits, for a time or until somebody promotes.
-	Pause *RolloutPause
-}
-
-// RolloutPause is a wait between two steps.
-type RolloutPause struct {
-	// duration is how long to wait: a number of seconds, or a string with a unit as in "90s", "10m" or
-	// "1h30m". 0 passes at once; negative values are refused. If unset, the pause has no end of its
-	// own: it ends with a promote. A pause never ends early.
-	Duration *intstr.IntOrString
-
-	// approval asks for people: the pause ends when enough of them have promoted. It excludes a
-	// duration. To remove or weaken it needs the verb override on rollouts, as does to skip it.
-	Approval *PauseApproval
-}
-
-// PauseApproval says whose promotes end a pause. Each promote by a different user counts once. What was
-// given is void when the template or the steps change, and after an abort, a retry or an undo.
-type PauseApproval struct {
-	// required is how many different users must promote. Default 1, range 1 to 20.
-	Required *int32
-
-	// groups are those of which a user must be in at least one to count; promotes of others are refused
-	// as Forbidden. Empty, the default: anybody who may promote.
-	Groups []string
-
-	// notAuthor excludes everybody who has changed the template since the last stable revision, as named
-	// by status.templateAuthors. Default true.
-	NotAuthor *bool
-
-	// expireAfter is how long an approval counts: a number of seconds, or a string with a unit as in
-	// "90s", "10m" or "24h". It must be more than 0. If unset, an approval counts until it is void.
-	ExpireAfter *intstr.IntOrString
+// RollbackWindow says which revisions are recent.
+type RollbackWindow struct {
+	// revisions is how many revisions back an older one may be to be gone back to at once: fewer than this many other
+	// ReplicaSets were made between its own and that of the stable revision. 0 switches it off. Minimum 0.
+	Revisions int32
 }
 
 // RolloutPhase is the state of a Rollout in one word.
@@ -263,6 +208,9 @@ type RolloutStatus struct {
 	// newest last and at most 50. "*" in front of them stands for others, who are not named: nobody can then
 	// be told to be none of them. The server stamps them; nobody else can write them.
 	TemplateAuthors []string
+
+	// blueGreen is the state of the blueGreen strategy.
+	BlueGreen *BlueGreenStatus
 }
 
 // ActionOutcome says what a verb did.
@@ -357,11 +305,13 @@ type PauseReason string
 const (
 	// PauseReasonCanaryPauseStep: the update is at a pause step of the canary strategy.
 	PauseReasonCanaryPauseStep PauseReason = "CanaryPauseStep"
+	// PauseReasonBlueGreenPause: the new revision of a blueGreen update is available and waits to be promoted.
+	PauseReasonBlueGreenPause PauseReason = "BlueGreenPause"
 )
 
 // PauseCondition is a pause that the update waits in.
 type PauseCondition struct {
-	// reason says what the update waits for: CanaryPauseStep.
+	// reason says what the update waits for: CanaryPauseStep or BlueGreenPause.
 	Reason PauseReason
 
 	// startTime is when the pause began. A timed pause ends its duration after this, never before.
@@ -372,6 +322,18 @@ type PauseCondition struct {
 type CanaryStatus struct {
 	// weights is the share of pods wanted now for the new and for the stable revision.
 	Weights *CanaryWeights
+}
+
+// BlueGreenStatus is the state of the blueGreen strategy.
+type BlueGreenStatus struct {
+	// activeSelector is the hash of the revision that activeService leads to; empty while it leads to none.
+	ActiveSelector string
+
+	// previewSelector is the hash of the revision that previewService leads to; empty while it leads to none.
+	PreviewSelector string
+
+	// scaleUpPreviewCheckPoint is true once a promoted revision is being brought from previewReplicaCount to replicas.
+	ScaleUpPreviewCheckPoint bool
 }
 
 // CanaryWeights are the two sides of an update. They add up to 100.

@@ -19,6 +19,12 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=sluice.dev, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("AntiAffinity"):
+		return &rolloutsv1alpha1.AntiAffinityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BlueGreenStatus"):
+		return &rolloutsv1alpha1.BlueGreenStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BlueGreenStrategy"):
+		return &rolloutsv1alpha1.BlueGreenStrategyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CanaryStatus"):
 		return &rolloutsv1alpha1.CanaryStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CanaryStep"):
@@ -31,6 +37,14 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &rolloutsv1alpha1.PauseApprovalApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PauseCondition"):
 		return &rolloutsv1alpha1.PauseConditionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodTemplateMetadata"):
+		return &rolloutsv1alpha1.PodTemplateMetadataApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PreferredAntiAffinity"):
+		return &rolloutsv1alpha1.PreferredAntiAffinityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ReplicaProgressThreshold"):
+		return &rolloutsv1alpha1.ReplicaProgressThresholdApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RollbackWindow"):
+		return &rolloutsv1alpha1.RollbackWindowApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rollout"):
 		return &rolloutsv1alpha1.RolloutApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RolloutAction"):

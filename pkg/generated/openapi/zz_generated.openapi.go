@@ -347,7 +347,10 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		intstr.IntOrString{}.OpenAPIModelName():                        schema_apimachinery_pkg_util_intstr_IntOrString(ref),
 		version.Info{}.OpenAPIModelName():                              schema_k8sio_apimachinery_pkg_version_Info(ref),
 		v1alpha1.Abort{}.OpenAPIModelName():                            schema_pkg_apis_rollouts_v1alpha1_Abort(ref),
+		v1alpha1.AntiAffinity{}.OpenAPIModelName():                     schema_pkg_apis_rollouts_v1alpha1_AntiAffinity(ref),
 		v1alpha1.Blocker{}.OpenAPIModelName():                          schema_pkg_apis_rollouts_v1alpha1_Blocker(ref),
+		v1alpha1.BlueGreenStatus{}.OpenAPIModelName():                  schema_pkg_apis_rollouts_v1alpha1_BlueGreenStatus(ref),
+		v1alpha1.BlueGreenStrategy{}.OpenAPIModelName():                schema_pkg_apis_rollouts_v1alpha1_BlueGreenStrategy(ref),
 		v1alpha1.CanaryStatus{}.OpenAPIModelName():                     schema_pkg_apis_rollouts_v1alpha1_CanaryStatus(ref),
 		v1alpha1.CanaryStep{}.OpenAPIModelName():                       schema_pkg_apis_rollouts_v1alpha1_CanaryStep(ref),
 		v1alpha1.CanaryStrategy{}.OpenAPIModelName():                   schema_pkg_apis_rollouts_v1alpha1_CanaryStrategy(ref),
@@ -356,10 +359,15 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.PauseApproval{}.OpenAPIModelName():                    schema_pkg_apis_rollouts_v1alpha1_PauseApproval(ref),
 		v1alpha1.PauseCondition{}.OpenAPIModelName():                   schema_pkg_apis_rollouts_v1alpha1_PauseCondition(ref),
 		v1alpha1.PlannedStep{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_PlannedStep(ref),
+		v1alpha1.PodTemplateMetadata{}.OpenAPIModelName():              schema_pkg_apis_rollouts_v1alpha1_PodTemplateMetadata(ref),
+		v1alpha1.PreferredAntiAffinity{}.OpenAPIModelName():            schema_pkg_apis_rollouts_v1alpha1_PreferredAntiAffinity(ref),
 		v1alpha1.Promotion{}.OpenAPIModelName():                        schema_pkg_apis_rollouts_v1alpha1_Promotion(ref),
+		v1alpha1.ReplicaProgressThreshold{}.OpenAPIModelName():         schema_pkg_apis_rollouts_v1alpha1_ReplicaProgressThreshold(ref),
+		v1alpha1.RequiredAntiAffinity{}.OpenAPIModelName():             schema_pkg_apis_rollouts_v1alpha1_RequiredAntiAffinity(ref),
 		v1alpha1.Restart{}.OpenAPIModelName():                          schema_pkg_apis_rollouts_v1alpha1_Restart(ref),
 		v1alpha1.Resume{}.OpenAPIModelName():                           schema_pkg_apis_rollouts_v1alpha1_Resume(ref),
 		v1alpha1.Retry{}.OpenAPIModelName():                            schema_pkg_apis_rollouts_v1alpha1_Retry(ref),
+		v1alpha1.RollbackWindow{}.OpenAPIModelName():                   schema_pkg_apis_rollouts_v1alpha1_RollbackWindow(ref),
 		v1alpha1.Rollout{}.OpenAPIModelName():                          schema_pkg_apis_rollouts_v1alpha1_Rollout(ref),
 		v1alpha1.RolloutAction{}.OpenAPIModelName():                    schema_pkg_apis_rollouts_v1alpha1_RolloutAction(ref),
 		v1alpha1.RolloutApproval{}.OpenAPIModelName():                  schema_pkg_apis_rollouts_v1alpha1_RolloutApproval(ref),
@@ -18398,6 +18406,33 @@ func schema_pkg_apis_rollouts_v1alpha1_Abort(ref common.ReferenceCallback) commo
 	}
 }
 
+func schema_pkg_apis_rollouts_v1alpha1_AntiAffinity(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "AntiAffinity keeps new pods off the nodes (topology kubernetes.io/hostname) of pods of the stable revision. Exactly one of its fields must be set.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"preferredDuringSchedulingIgnoredDuringExecution": {
+						SchemaProps: spec.SchemaProps{
+							Description: "preferredDuringSchedulingIgnoredDuringExecution avoids those nodes where there are others.",
+							Ref:         ref(v1alpha1.PreferredAntiAffinity{}.OpenAPIModelName()),
+						},
+					},
+					"requiredDuringSchedulingIgnoredDuringExecution": {
+						SchemaProps: spec.SchemaProps{
+							Description: "requiredDuringSchedulingIgnoredDuringExecution never uses those nodes: without others new pods stay pending.",
+							Ref:         ref(v1alpha1.RequiredAntiAffinity{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.PreferredAntiAffinity{}.OpenAPIModelName(), v1alpha1.RequiredAntiAffinity{}.OpenAPIModelName()},
+	}
+}
+
 func schema_pkg_apis_rollouts_v1alpha1_Blocker(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -18466,6 +18501,137 @@ func schema_pkg_apis_rollouts_v1alpha1_Blocker(ref common.ReferenceCallback) com
 		},
 		Dependencies: []string{
 			metav1.MicroTime{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_BlueGreenStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "BlueGreenStatus is the state of the blueGreen strategy.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"activeSelector": {
+						SchemaProps: spec.SchemaProps{
+							Description: "activeSelector is the hash of the revision that activeService leads to; empty while it leads to none.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"previewSelector": {
+						SchemaProps: spec.SchemaProps{
+							Description: "previewSelector is the hash of the revision that previewService leads to; empty while it leads to none.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"scaleUpPreviewCheckPoint": {
+						SchemaProps: spec.SchemaProps{
+							Description: "scaleUpPreviewCheckPoint is true once a promoted revision is being brought from previewReplicaCount to replicas.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_BlueGreenStrategy(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "BlueGreenStrategy brings up the pods of a new revision beside those of the active one, and then switches a Service from one to the other: all clients at once, in one write, which is the commit point of the update.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"activeService": {
+						SchemaProps: spec.SchemaProps{
+							Description: "activeService names the Service in the namespace that clients use. Its selector is switched to the new revision at promotion, in one write: sluice.dev/pod-template-hash is added to it. It never points at a revision of which not all pods are available. Required. A Service that is missing, or that another Rollout manages, is reported by explain and waited for.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"previewService": {
+						SchemaProps: spec.SchemaProps{
+							Description: "previewService names a Service whose selector is on the new revision as soon as its ReplicaSet exists, for people and tests to look at it before promotion. Must differ from activeService.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"previewReplicaCount": {
+						SchemaProps: spec.SchemaProps{
+							Description: "previewReplicaCount is how many pods the new revision has before promotion. It is brought to replicas when it is promoted, and only then is activeService switched. Unit: pods. Default: replicas, minimum 1; more than replicas counts as replicas.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"autoPromotionEnabled": {
+						SchemaProps: spec.SchemaProps{
+							Description: "autoPromotionEnabled promotes a new revision as soon as all its pods are available, or after autoPromotionSeconds. If false, the update waits for a promote. Default true.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"autoPromotionSeconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "autoPromotionSeconds is how long after its pods are available a new revision is promoted by itself; a promote ends the wait. Ignored if autoPromotionEnabled is false. Unit: seconds. Default 0, minimum 0.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"maxUnavailable": {
+						SchemaProps: spec.SchemaProps{
+							Description: "maxUnavailable is how many pods a restart may have missing at a time. A number of pods or a percentage of replicas, at most 100%, rounded down. Default 25%. An update never takes pods from the active revision before the switch.",
+							Ref:         ref(intstr.IntOrString{}.OpenAPIModelName()),
+						},
+					},
+					"scaleDownDelaySeconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "scaleDownDelaySeconds is how long the pods of the previous revision are kept after the switch: until then going back to it is a switch alone, and proxies that lag behind still find pods. Unit: seconds. Default 30, minimum 0.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"scaleDownDelayRevisionLimit": {
+						SchemaProps: spec.SchemaProps{
+							Description: "scaleDownDelayRevisionLimit is how many old revisions may keep pods because of scaleDownDelaySeconds; the oldest lose theirs at once. Default: no limit. Minimum 0, at most revisionHistoryLimit.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"abortScaleDownDelaySeconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "abortScaleDownDelaySeconds is how long the pods of a revision are kept after its update was aborted. 0 keeps them until the next change. Unit: seconds. Default 30, minimum 0.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"antiAffinity": {
+						SchemaProps: spec.SchemaProps{
+							Description: "antiAffinity keeps new pods off the nodes of the pods of the stable revision, for as long as there is an update.",
+							Ref:         ref(v1alpha1.AntiAffinity{}.OpenAPIModelName()),
+						},
+					},
+					"activeMetadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "activeMetadata is put on the pods of the active revision, in place. It takes the place of previewMetadata when a revision is promoted.",
+							Ref:         ref(v1alpha1.PodTemplateMetadata{}.OpenAPIModelName()),
+						},
+					},
+					"previewMetadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "previewMetadata is put on the pods of the new revision, and its ReplicaSet's template, until it is promoted. Pods are changed in place, never recreated.",
+							Ref:         ref(v1alpha1.PodTemplateMetadata{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"activeService"},
+			},
+		},
+		Dependencies: []string{
+			intstr.IntOrString{}.OpenAPIModelName(), v1alpha1.AntiAffinity{}.OpenAPIModelName(), v1alpha1.PodTemplateMetadata{}.OpenAPIModelName()},
 	}
 }
 
@@ -18555,11 +18721,49 @@ func schema_pkg_apis_rollouts_v1alpha1_CanaryStrategy(ref common.ReferenceCallba
 							Ref:         ref(intstr.IntOrString{}.OpenAPIModelName()),
 						},
 					},
+					"canaryService": {
+						SchemaProps: spec.SchemaProps{
+							Description: "canaryService names a Service in the namespace whose selector is kept on the pods of the new revision during an update, and on those of the stable one otherwise: sluice.dev/pod-template-hash is added to it. It never points at a revision without an available pod while the other has one. Must differ from stableService. A Service that is missing, or that another Rollout manages, is reported by explain and waited for.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"stableService": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stableService names a Service whose selector is kept on the pods of the stable revision, as canaryService. It is first pointed there when all of them are available.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"antiAffinity": {
+						SchemaProps: spec.SchemaProps{
+							Description: "antiAffinity keeps new pods off the nodes of the pods of the stable revision, for as long as there is an update: so that a cluster that grows its nodes for an update is not left with half empty ones. Pods of the first revision have none.",
+							Ref:         ref(v1alpha1.AntiAffinity{}.OpenAPIModelName()),
+						},
+					},
+					"canaryMetadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "canaryMetadata is put on the pods of the new revision, and its ReplicaSet's template, for as long as it is not the stable one. Pods are changed in place, never recreated.",
+							Ref:         ref(v1alpha1.PodTemplateMetadata{}.OpenAPIModelName()),
+						},
+					},
+					"stableMetadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stableMetadata is put on the pods of the stable revision, in place. It takes the place of canaryMetadata when a revision becomes stable.",
+							Ref:         ref(v1alpha1.PodTemplateMetadata{}.OpenAPIModelName()),
+						},
+					},
+					"replicaProgressThreshold": {
+						SchemaProps: spec.SchemaProps{
+							Description: "replicaProgressThreshold says how many of the new pods that a step asks for must be available for it to be done. Default: all of them. The last of an update, which makes a revision stable, always asks for all.",
+							Ref:         ref(v1alpha1.ReplicaProgressThreshold{}.OpenAPIModelName()),
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			intstr.IntOrString{}.OpenAPIModelName(), v1alpha1.CanaryStep{}.OpenAPIModelName()},
+			intstr.IntOrString{}.OpenAPIModelName(), v1alpha1.AntiAffinity{}.OpenAPIModelName(), v1alpha1.CanaryStep{}.OpenAPIModelName(), v1alpha1.PodTemplateMetadata{}.OpenAPIModelName(), v1alpha1.ReplicaProgressThreshold{}.OpenAPIModelName()},
 	}
 }
 
@@ -18722,11 +18926,11 @@ func schema_pkg_apis_rollouts_v1alpha1_PauseCondition(ref common.ReferenceCallba
 				Properties: map[string]spec.Schema{
 					"reason": {
 						SchemaProps: spec.SchemaProps{
-							Description: "reason says what the update waits for: CanaryPauseStep.\n\nPossible enum values:\n - `\"CanaryPauseStep\"` : the update is at a pause step of the canary strategy.",
+							Description: "reason says what the update waits for: CanaryPauseStep or BlueGreenPause.\n\nPossible enum values:\n - `\"BlueGreenPause\"` : the new revision of a blueGreen update is available and waits to be promoted.\n - `\"CanaryPauseStep\"` : the update is at a pause step of the canary strategy.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"CanaryPauseStep"},
+							Enum:        []interface{}{"BlueGreenPause", "CanaryPauseStep"},
 						},
 					},
 					"startTime": {
@@ -18827,6 +19031,71 @@ func schema_pkg_apis_rollouts_v1alpha1_PlannedStep(ref common.ReferenceCallback)
 	}
 }
 
+func schema_pkg_apis_rollouts_v1alpha1_PodTemplateMetadata(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PodTemplateMetadata is what is put on pods while they play a role.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"labels": {
+						SchemaProps: spec.SchemaProps{
+							Description: "labels are put on the pods. None may be one that spec.selector uses, nor sluice.dev/pod-template-hash.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"annotations": {
+						SchemaProps: spec.SchemaProps{
+							Description: "annotations are put on the pods.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_PreferredAntiAffinity(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PreferredAntiAffinity says how much other nodes are preferred.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"weight": {
+						SchemaProps: spec.SchemaProps{
+							Description: "weight is how much. Range 1 to 100.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"weight"},
+			},
+		},
+	}
+}
+
 func schema_pkg_apis_rollouts_v1alpha1_Promotion(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -18906,6 +19175,48 @@ func schema_pkg_apis_rollouts_v1alpha1_Promotion(ref common.ReferenceCallback) c
 		},
 		Dependencies: []string{
 			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_ReplicaProgressThreshold(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ReplicaProgressThreshold says how many new pods are enough to go on.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"type": {
+						SchemaProps: spec.SchemaProps{
+							Description: "type is Percent or Pods.\n\nPossible enum values:\n - `\"Percent\"` : a share of the pods that the step asks for.\n - `\"Pods\"` : a number of pods.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Percent", "Pods"},
+						},
+					},
+					"value": {
+						SchemaProps: spec.SchemaProps{
+							Description: "value is a share of the pods that the step asks for, rounded up, if type is Percent (range 1 to 100), or a number of them if it is Pods (1 or more; more than the step asks for counts as that many).",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"type", "value"},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RequiredAntiAffinity(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RequiredAntiAffinity has no fields: it is written as {}.",
+				Type:        []string{"object"},
+			},
+		},
 	}
 }
 
@@ -19110,6 +19421,28 @@ func schema_pkg_apis_rollouts_v1alpha1_Retry(ref common.ReferenceCallback) commo
 		},
 		Dependencies: []string{
 			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.VerbExpectation{}.OpenAPIModelName(), v1alpha1.VerbStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_RollbackWindow(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RollbackWindow says which revisions are recent.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"revisions": {
+						SchemaProps: spec.SchemaProps{
+							Description: "revisions is how many revisions back an older one may be to be gone back to at once: fewer than this many other ReplicaSets were made between its own and that of the stable revision. 0 switches it off. Minimum 0.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"revisions"},
+			},
+		},
 	}
 }
 
@@ -19824,12 +20157,18 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutSpec(ref common.ReferenceCallback)
 							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
 						},
 					},
+					"rollbackWindow": {
+						SchemaProps: spec.SchemaProps{
+							Description: "rollbackWindow lets a return to a recent revision skip steps and pauses. To skip an approval by it needs the verb override on rollouts.",
+							Ref:         ref(v1alpha1.RollbackWindow{}.OpenAPIModelName()),
+						},
+					},
 				},
 				Required: []string{"selector", "template", "strategy"},
 			},
 		},
 		Dependencies: []string{
-			corev1.PodTemplateSpec{}.OpenAPIModelName(), metav1.LabelSelector{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName()},
+			corev1.PodTemplateSpec{}.OpenAPIModelName(), metav1.LabelSelector{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.RollbackWindow{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName()},
 	}
 }
 
@@ -20084,11 +20423,17 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutStatus(ref common.ReferenceCallbac
 							},
 						},
 					},
+					"blueGreen": {
+						SchemaProps: spec.SchemaProps{
+							Description: "blueGreen is the state of the blueGreen strategy.",
+							Ref:         ref(v1alpha1.BlueGreenStatus{}.OpenAPIModelName()),
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			metav1.MicroTime{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.CanaryStatus{}.OpenAPIModelName(), v1alpha1.PauseCondition{}.OpenAPIModelName(), v1alpha1.RolloutAction{}.OpenAPIModelName(), v1alpha1.RolloutApproval{}.OpenAPIModelName(), v1alpha1.RolloutCondition{}.OpenAPIModelName()},
+			metav1.MicroTime{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.BlueGreenStatus{}.OpenAPIModelName(), v1alpha1.CanaryStatus{}.OpenAPIModelName(), v1alpha1.PauseCondition{}.OpenAPIModelName(), v1alpha1.RolloutAction{}.OpenAPIModelName(), v1alpha1.RolloutApproval{}.OpenAPIModelName(), v1alpha1.RolloutCondition{}.OpenAPIModelName()},
 	}
 }
 
@@ -20105,11 +20450,17 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutStrategy(ref common.ReferenceCallb
 							Ref:         ref(v1alpha1.CanaryStrategy{}.OpenAPIModelName()),
 						},
 					},
+					"blueGreen": {
+						SchemaProps: spec.SchemaProps{
+							Description: "blueGreen runs the new revision beside the old one, and switches a Service from one to the other.",
+							Ref:         ref(v1alpha1.BlueGreenStrategy{}.OpenAPIModelName()),
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.CanaryStrategy{}.OpenAPIModelName()},
+			v1alpha1.BlueGreenStrategy{}.OpenAPIModelName(), v1alpha1.CanaryStrategy{}.OpenAPIModelName()},
 	}
 }
 

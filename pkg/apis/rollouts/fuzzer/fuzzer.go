@@ -64,6 +64,12 @@ func Funcs(serializer.CodecFactory) []any {
 			canary.MaxSurge = ptr.To(intstr.FromInt32(c.Int31()))
 			canary.MaxUnavailable = ptr.To(intstr.FromString("30%"))
 		},
+		func(blueGreen *rollouts.BlueGreenStrategy, c randfill.Continue) {
+			c.FillNoCustom(blueGreen)
+			blueGreen.AutoPromotionEnabled, blueGreen.AutoPromotionSeconds = ptr.To(c.Bool()), ptr.To(c.Int31())
+			blueGreen.MaxUnavailable = ptr.To(intstr.FromString("30%"))
+			blueGreen.ScaleDownDelaySeconds, blueGreen.AbortScaleDownDelaySeconds = ptr.To(c.Int31()), ptr.To(c.Int31())
+		},
 	}
 }
 

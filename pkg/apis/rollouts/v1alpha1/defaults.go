@@ -18,6 +18,11 @@ const (
 	DefaultMaxUnavailable                = "25%"
 	DefaultRequiredApprovals       int32 = 1
 	DefaultNotAuthor                     = true
+
+	DefaultAutoPromotionEnabled             = true
+	DefaultAutoPromotionSeconds       int32 = 0
+	DefaultScaleDownDelaySeconds      int32 = 30
+	DefaultAbortScaleDownDelaySeconds int32 = 30
 )
 
 func addDefaultingFuncs(scheme *runtime.Scheme) error {
@@ -45,6 +50,25 @@ func SetDefaults_CanaryStrategy(canary *CanaryStrategy) {
 	}
 	if canary.MaxUnavailable == nil {
 		canary.MaxUnavailable = ptr.To(intstr.FromString(DefaultMaxUnavailable))
+	}
+}
+
+// SetDefaults_BlueGreenStrategy sets the defaults of a BlueGreenStrategy.
+func SetDefaults_BlueGreenStrategy(blueGreen *BlueGreenStrategy) {
+	if blueGreen.AutoPromotionEnabled == nil {
+		blueGreen.AutoPromotionEnabled = ptr.To(DefaultAutoPromotionEnabled)
+	}
+	if blueGreen.AutoPromotionSeconds == nil {
+		blueGreen.AutoPromotionSeconds = ptr.To(DefaultAutoPromotionSeconds)
+	}
+	if blueGreen.MaxUnavailable == nil {
+		blueGreen.MaxUnavailable = ptr.To(intstr.FromString(DefaultMaxUnavailable))
+	}
+	if blueGreen.ScaleDownDelaySeconds == nil {
+		blueGreen.ScaleDownDelaySeconds = ptr.To(DefaultScaleDownDelaySeconds)
+	}
+	if blueGreen.AbortScaleDownDelaySeconds == nil {
+		blueGreen.AbortScaleDownDelaySeconds = ptr.To(DefaultAbortScaleDownDelaySeconds)
 	}
 }
 

@@ -6,7 +6,6 @@ package v1alpha1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // +genclient
@@ -113,85 +112,18 @@ type RolloutSpec struct {
 	// restart sets it. status.restartedAt equals it when all are replaced.
 	// +optional
 	RestartAt *metav1.Time `json:"restartAt,omitempty" protobuf:"bytes,10,opt,name=restartAt"`
+
+	// rollbackWindow lets a return to a recent revision skip steps and pauses. To skip an approval by it needs the
+	// verb override on rollouts.
+	// +optional
+	RollbackWindow *RollbackWindow `json:"rollbackWindow,omitempty" protobuf:"bytes,11,opt,name=rollbackWindow"`
 }
 
-// RolloutStrategy says how pods are replaced. Exactly one of its fields must be set.
-type RolloutStrategy struct {
-	// canary replaces pods in steps, the share of new pods following the weight of the step.
-	// +optional
-	Canary *CanaryStrategy `json:"canary,omitempty" protobuf:"bytes,1,opt,name=canary"`
-}
-
-// CanaryStrategy replaces pods of the stable revision by pods of the new one, step by step.
-type CanaryStrategy struct {
-	// steps are taken one after the other after a change of the template. Without steps the update
-	// is a rolling update, as a Deployment's. The first revision ever, and a return to the stable
-	// one, take no steps.
-	// +optional
-	// +listType=atomic
-	Steps []CanaryStep `json:"steps,omitempty" protobuf:"bytes,1,rep,name=steps"`
-
-	// maxSurge is how many pods may exist above replicas during an update. A number of pods or a
-	// percentage of replicas, rounded up. Default 25%. Cannot be 0 if maxUnavailable is 0.
-	// +optional
-	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty" protobuf:"bytes,2,opt,name=maxSurge"`
-
-	// maxUnavailable is how many of the wanted pods may be unavailable during an update. A number of
-	// pods or a percentage of replicas, at most 100%, rounded down. Default 25%. Cannot be 0 if
-	// maxSurge is 0; if both round to 0, one pod may be unavailable.
-	// +optional
-	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty" protobuf:"bytes,3,opt,name=maxUnavailable"`
-}
-
-// CanaryStep is one step of an update. Exactly one of its fields must be set.
-type CanaryStep struct {
-	// setWeight sets the share of pods that run the new revision. Unit: percent. Range 0 to 100. The
-	// step is done when the pods of both revisions stand at that share, with those of the new
-	// revision available.
-	// +optional
-	SetWeight *int32 `json:"setWeight,omitempty" protobuf:"varint,1,opt,name=setWeight"`
-
-	// pause waits, for a time or until somebody promotes.
-	// +optional
-	Pause *RolloutPause `json:"pause,omitempty" protobuf:"bytes,2,opt,name=pause"`
-}
-
-// RolloutPause is a wait between two steps.
-type RolloutPause struct {
-	// duration is how long to wait: a number of seconds, or a string with a unit as in "90s", "10m" or
-	// "1h30m". 0 passes at once; negative values are refused. If unset, the pause has no end of its
-	// own: it ends with a promote. A pause never ends early.
-	// +optional
-	Duration *intstr.IntOrString `json:"duration,omitempty" protobuf:"bytes,1,opt,name=duration"`
-
-	// approval asks for people: the pause ends when enough of them have promoted. It excludes a
-	// duration. To remove or weaken it needs the verb override on rollouts, as does to skip it.
-	// +optional
-	Approval *PauseApproval `json:"approval,omitempty" protobuf:"bytes,2,opt,name=approval"`
-}
-
-// PauseApproval says whose promotes end a pause. Each promote by a different user counts once. What was
-// given is void when the template or the steps change, and after an abort, a retry or an undo.
-type PauseApproval struct {
-	// required is how many different users must promote. Default 1, range 1 to 20.
-	// +optional
-	Required *int32 `json:"required,omitempty" protobuf:"varint,1,opt,name=required"`
-
-	// groups are those of which a user must be in at least one to count; promotes of others are refused
-	// as Forbidden. Empty, the default: anybody who may promote.
-	// +optional
-	// +listType=set
-	Groups []string `json:"groups,omitempty" protobuf:"bytes,2,rep,name=groups"`
-
-	// notAuthor excludes everybody who has changed the template since the last stable revision, as named
-	// by status.templateAuthors. Default true.
-	// +optional
-	NotAuthor *bool `json:"notAuthor,omitempty" protobuf:"varint,3,opt,name=notAuthor"`
-
-	// expireAfter is how long an approval counts: a number of seconds, or a string with a unit as in
-	// "90s", "10m" or "24h". It must be more than 0. If unset, an approval counts until it is void.
-	// +optional
-	ExpireAfter *intstr.IntOrString `json:"expireAfter,omitempty" protobuf:"bytes,4,opt,name=expireAfter"`
+// RollbackWindow says which revisions are recent.
+type RollbackWindow struct {
+	// revisions is how many revisions back an older one may be to be gone back to at once: fewer than this many other
+	// ReplicaSets were made between its own and that of the stable revision. 0 switches it off. Minimum 0.
+	Revisions int32 `json:"revisions" protobuf:"varint,1,opt,name=revisions"`
 }
 
 // RolloutPhase is the state of a Rollout in one word.
@@ -337,6 +269,10 @@ type RolloutStatus struct {
 	// +optional
 	// +listType=atomic
 	TemplateAuthors []string `json:"templateAuthors,omitempty" protobuf:"bytes,26,rep,name=templateAuthors"`
+
+	// blueGreen is the state of the blueGreen strategy.
+	// +optional
+	BlueGreen *BlueGreenStatus `json:"blueGreen,omitempty" protobuf:"bytes,27,opt,name=blueGreen"`
 }
 
 // ActionOutcome says what a verb did.
@@ -444,11 +380,13 @@ type PauseReason string
 const (
 	// PauseReasonCanaryPauseStep: the update is at a pause step of the canary strategy.
 	PauseReasonCanaryPauseStep PauseReason = "CanaryPauseStep"
+	// PauseReasonBlueGreenPause: the new revision of a blueGreen update is available and waits to be promoted.
+	PauseReasonBlueGreenPause PauseReason = "BlueGreenPause"
 )
 
 // PauseCondition is a pause that the update waits in.
 type PauseCondition struct {
-	// reason says what the update waits for: CanaryPauseStep.
+	// reason says what the update waits for: CanaryPauseStep or BlueGreenPause.
 	Reason PauseReason `json:"reason" protobuf:"bytes,1,opt,name=reason,casttype=PauseReason"`
 
 	// startTime is when the pause began. A timed pause ends its duration after this, never before.
@@ -460,6 +398,21 @@ type CanaryStatus struct {
 	// weights is the share of pods wanted now for the new and for the stable revision.
 	// +optional
 	Weights *CanaryWeights `json:"weights,omitempty" protobuf:"bytes,1,opt,name=weights"`
+}
+
+// BlueGreenStatus is the state of the blueGreen strategy.
+type BlueGreenStatus struct {
+	// activeSelector is the hash of the revision that activeService leads to; empty while it leads to none.
+	// +optional
+	ActiveSelector string `json:"activeSelector,omitempty" protobuf:"bytes,1,opt,name=activeSelector"`
+
+	// previewSelector is the hash of the revision that previewService leads to; empty while it leads to none.
+	// +optional
+	PreviewSelector string `json:"previewSelector,omitempty" protobuf:"bytes,2,opt,name=previewSelector"`
+
+	// scaleUpPreviewCheckPoint is true once a promoted revision is being brought from previewReplicaCount to replicas.
+	// +optional
+	ScaleUpPreviewCheckPoint bool `json:"scaleUpPreviewCheckPoint,omitempty" protobuf:"varint,3,opt,name=scaleUpPreviewCheckPoint"`
 }
 
 // CanaryWeights are the two sides of an update. They add up to 100.

@@ -34,6 +34,16 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}); err != nil {
 		return err
 	}
+	if err := s.AddGeneratedConversionFunc((*AntiAffinity)(nil), (*rollouts.AntiAffinity)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_AntiAffinity_To_rollouts_AntiAffinity(a.(*AntiAffinity), b.(*rollouts.AntiAffinity), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.AntiAffinity)(nil), (*AntiAffinity)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_AntiAffinity_To_v1alpha1_AntiAffinity(a.(*rollouts.AntiAffinity), b.(*AntiAffinity), scope)
+	}); err != nil {
+		return err
+	}
 	if err := s.AddGeneratedConversionFunc((*Blocker)(nil), (*rollouts.Blocker)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_v1alpha1_Blocker_To_rollouts_Blocker(a.(*Blocker), b.(*rollouts.Blocker), scope)
 	}); err != nil {
@@ -41,6 +51,26 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}
 	if err := s.AddGeneratedConversionFunc((*rollouts.Blocker)(nil), (*Blocker)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_rollouts_Blocker_To_v1alpha1_Blocker(a.(*rollouts.Blocker), b.(*Blocker), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*BlueGreenStatus)(nil), (*rollouts.BlueGreenStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_BlueGreenStatus_To_rollouts_BlueGreenStatus(a.(*BlueGreenStatus), b.(*rollouts.BlueGreenStatus), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.BlueGreenStatus)(nil), (*BlueGreenStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_BlueGreenStatus_To_v1alpha1_BlueGreenStatus(a.(*rollouts.BlueGreenStatus), b.(*BlueGreenStatus), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*BlueGreenStrategy)(nil), (*rollouts.BlueGreenStrategy)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_BlueGreenStrategy_To_rollouts_BlueGreenStrategy(a.(*BlueGreenStrategy), b.(*rollouts.BlueGreenStrategy), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.BlueGreenStrategy)(nil), (*BlueGreenStrategy)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_BlueGreenStrategy_To_v1alpha1_BlueGreenStrategy(a.(*rollouts.BlueGreenStrategy), b.(*BlueGreenStrategy), scope)
 	}); err != nil {
 		return err
 	}
@@ -124,6 +154,26 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}); err != nil {
 		return err
 	}
+	if err := s.AddGeneratedConversionFunc((*PodTemplateMetadata)(nil), (*rollouts.PodTemplateMetadata)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_PodTemplateMetadata_To_rollouts_PodTemplateMetadata(a.(*PodTemplateMetadata), b.(*rollouts.PodTemplateMetadata), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.PodTemplateMetadata)(nil), (*PodTemplateMetadata)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_PodTemplateMetadata_To_v1alpha1_PodTemplateMetadata(a.(*rollouts.PodTemplateMetadata), b.(*PodTemplateMetadata), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*PreferredAntiAffinity)(nil), (*rollouts.PreferredAntiAffinity)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_PreferredAntiAffinity_To_rollouts_PreferredAntiAffinity(a.(*PreferredAntiAffinity), b.(*rollouts.PreferredAntiAffinity), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.PreferredAntiAffinity)(nil), (*PreferredAntiAffinity)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_PreferredAntiAffinity_To_v1alpha1_PreferredAntiAffinity(a.(*rollouts.PreferredAntiAffinity), b.(*PreferredAntiAffinity), scope)
+	}); err != nil {
+		return err
+	}
 	if err := s.AddGeneratedConversionFunc((*Promotion)(nil), (*rollouts.Promotion)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_v1alpha1_Promotion_To_rollouts_Promotion(a.(*Promotion), b.(*rollouts.Promotion), scope)
 	}); err != nil {
@@ -131,6 +181,26 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}
 	if err := s.AddGeneratedConversionFunc((*rollouts.Promotion)(nil), (*Promotion)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_rollouts_Promotion_To_v1alpha1_Promotion(a.(*rollouts.Promotion), b.(*Promotion), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*ReplicaProgressThreshold)(nil), (*rollouts.ReplicaProgressThreshold)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_ReplicaProgressThreshold_To_rollouts_ReplicaProgressThreshold(a.(*ReplicaProgressThreshold), b.(*rollouts.ReplicaProgressThreshold), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.ReplicaProgressThreshold)(nil), (*ReplicaProgressThreshold)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_ReplicaProgressThreshold_To_v1alpha1_ReplicaProgressThreshold(a.(*rollouts.ReplicaProgressThreshold), b.(*ReplicaProgressThreshold), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RequiredAntiAffinity)(nil), (*rollouts.RequiredAntiAffinity)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RequiredAntiAffinity_To_rollouts_RequiredAntiAffinity(a.(*RequiredAntiAffinity), b.(*rollouts.RequiredAntiAffinity), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RequiredAntiAffinity)(nil), (*RequiredAntiAffinity)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RequiredAntiAffinity_To_v1alpha1_RequiredAntiAffinity(a.(*rollouts.RequiredAntiAffinity), b.(*RequiredAntiAffinity), scope)
 	}); err != nil {
 		return err
 	}
@@ -161,6 +231,16 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}
 	if err := s.AddGeneratedConversionFunc((*rollouts.Retry)(nil), (*Retry)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_rollouts_Retry_To_v1alpha1_Retry(a.(*rollouts.Retry), b.(*Retry), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*RollbackWindow)(nil), (*rollouts.RollbackWindow)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1alpha1_RollbackWindow_To_rollouts_RollbackWindow(a.(*RollbackWindow), b.(*rollouts.RollbackWindow), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*rollouts.RollbackWindow)(nil), (*RollbackWindow)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_rollouts_RollbackWindow_To_v1alpha1_RollbackWindow(a.(*rollouts.RollbackWindow), b.(*RollbackWindow), scope)
 	}); err != nil {
 		return err
 	}
@@ -449,6 +529,26 @@ func Convert_rollouts_Abort_To_v1alpha1_Abort(in *rollouts.Abort, out *Abort, s 
 	return autoConvert_rollouts_Abort_To_v1alpha1_Abort(in, out, s)
 }
 
+func autoConvert_v1alpha1_AntiAffinity_To_rollouts_AntiAffinity(in *AntiAffinity, out *rollouts.AntiAffinity, s conversion.Scope) error {
+	*out = *(*rollouts.AntiAffinity)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_AntiAffinity_To_rollouts_AntiAffinity is an autogenerated conversion function.
+func Convert_v1alpha1_AntiAffinity_To_rollouts_AntiAffinity(in *AntiAffinity, out *rollouts.AntiAffinity, s conversion.Scope) error {
+	return autoConvert_v1alpha1_AntiAffinity_To_rollouts_AntiAffinity(in, out, s)
+}
+
+func autoConvert_rollouts_AntiAffinity_To_v1alpha1_AntiAffinity(in *rollouts.AntiAffinity, out *AntiAffinity, s conversion.Scope) error {
+	*out = *(*AntiAffinity)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_AntiAffinity_To_v1alpha1_AntiAffinity is an autogenerated conversion function.
+func Convert_rollouts_AntiAffinity_To_v1alpha1_AntiAffinity(in *rollouts.AntiAffinity, out *AntiAffinity, s conversion.Scope) error {
+	return autoConvert_rollouts_AntiAffinity_To_v1alpha1_AntiAffinity(in, out, s)
+}
+
 func autoConvert_v1alpha1_Blocker_To_rollouts_Blocker(in *Blocker, out *rollouts.Blocker, s conversion.Scope) error {
 	*out = *(*rollouts.Blocker)(unsafe.Pointer(in))
 	return nil
@@ -467,6 +567,46 @@ func autoConvert_rollouts_Blocker_To_v1alpha1_Blocker(in *rollouts.Blocker, out 
 // Convert_rollouts_Blocker_To_v1alpha1_Blocker is an autogenerated conversion function.
 func Convert_rollouts_Blocker_To_v1alpha1_Blocker(in *rollouts.Blocker, out *Blocker, s conversion.Scope) error {
 	return autoConvert_rollouts_Blocker_To_v1alpha1_Blocker(in, out, s)
+}
+
+func autoConvert_v1alpha1_BlueGreenStatus_To_rollouts_BlueGreenStatus(in *BlueGreenStatus, out *rollouts.BlueGreenStatus, s conversion.Scope) error {
+	*out = *(*rollouts.BlueGreenStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_BlueGreenStatus_To_rollouts_BlueGreenStatus is an autogenerated conversion function.
+func Convert_v1alpha1_BlueGreenStatus_To_rollouts_BlueGreenStatus(in *BlueGreenStatus, out *rollouts.BlueGreenStatus, s conversion.Scope) error {
+	return autoConvert_v1alpha1_BlueGreenStatus_To_rollouts_BlueGreenStatus(in, out, s)
+}
+
+func autoConvert_rollouts_BlueGreenStatus_To_v1alpha1_BlueGreenStatus(in *rollouts.BlueGreenStatus, out *BlueGreenStatus, s conversion.Scope) error {
+	*out = *(*BlueGreenStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_BlueGreenStatus_To_v1alpha1_BlueGreenStatus is an autogenerated conversion function.
+func Convert_rollouts_BlueGreenStatus_To_v1alpha1_BlueGreenStatus(in *rollouts.BlueGreenStatus, out *BlueGreenStatus, s conversion.Scope) error {
+	return autoConvert_rollouts_BlueGreenStatus_To_v1alpha1_BlueGreenStatus(in, out, s)
+}
+
+func autoConvert_v1alpha1_BlueGreenStrategy_To_rollouts_BlueGreenStrategy(in *BlueGreenStrategy, out *rollouts.BlueGreenStrategy, s conversion.Scope) error {
+	*out = *(*rollouts.BlueGreenStrategy)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_BlueGreenStrategy_To_rollouts_BlueGreenStrategy is an autogenerated conversion function.
+func Convert_v1alpha1_BlueGreenStrategy_To_rollouts_BlueGreenStrategy(in *BlueGreenStrategy, out *rollouts.BlueGreenStrategy, s conversion.Scope) error {
+	return autoConvert_v1alpha1_BlueGreenStrategy_To_rollouts_BlueGreenStrategy(in, out, s)
+}
+
+func autoConvert_rollouts_BlueGreenStrategy_To_v1alpha1_BlueGreenStrategy(in *rollouts.BlueGreenStrategy, out *BlueGreenStrategy, s conversion.Scope) error {
+	*out = *(*BlueGreenStrategy)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_BlueGreenStrategy_To_v1alpha1_BlueGreenStrategy is an autogenerated conversion function.
+func Convert_rollouts_BlueGreenStrategy_To_v1alpha1_BlueGreenStrategy(in *rollouts.BlueGreenStrategy, out *BlueGreenStrategy, s conversion.Scope) error {
+	return autoConvert_rollouts_BlueGreenStrategy_To_v1alpha1_BlueGreenStrategy(in, out, s)
 }
 
 func autoConvert_v1alpha1_CanaryStatus_To_rollouts_CanaryStatus(in *CanaryStatus, out *rollouts.CanaryStatus, s conversion.Scope) error {
@@ -641,6 +781,46 @@ func Convert_rollouts_PlannedStep_To_v1alpha1_PlannedStep(in *rollouts.PlannedSt
 	return autoConvert_rollouts_PlannedStep_To_v1alpha1_PlannedStep(in, out, s)
 }
 
+func autoConvert_v1alpha1_PodTemplateMetadata_To_rollouts_PodTemplateMetadata(in *PodTemplateMetadata, out *rollouts.PodTemplateMetadata, s conversion.Scope) error {
+	*out = *(*rollouts.PodTemplateMetadata)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_PodTemplateMetadata_To_rollouts_PodTemplateMetadata is an autogenerated conversion function.
+func Convert_v1alpha1_PodTemplateMetadata_To_rollouts_PodTemplateMetadata(in *PodTemplateMetadata, out *rollouts.PodTemplateMetadata, s conversion.Scope) error {
+	return autoConvert_v1alpha1_PodTemplateMetadata_To_rollouts_PodTemplateMetadata(in, out, s)
+}
+
+func autoConvert_rollouts_PodTemplateMetadata_To_v1alpha1_PodTemplateMetadata(in *rollouts.PodTemplateMetadata, out *PodTemplateMetadata, s conversion.Scope) error {
+	*out = *(*PodTemplateMetadata)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_PodTemplateMetadata_To_v1alpha1_PodTemplateMetadata is an autogenerated conversion function.
+func Convert_rollouts_PodTemplateMetadata_To_v1alpha1_PodTemplateMetadata(in *rollouts.PodTemplateMetadata, out *PodTemplateMetadata, s conversion.Scope) error {
+	return autoConvert_rollouts_PodTemplateMetadata_To_v1alpha1_PodTemplateMetadata(in, out, s)
+}
+
+func autoConvert_v1alpha1_PreferredAntiAffinity_To_rollouts_PreferredAntiAffinity(in *PreferredAntiAffinity, out *rollouts.PreferredAntiAffinity, s conversion.Scope) error {
+	*out = *(*rollouts.PreferredAntiAffinity)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_PreferredAntiAffinity_To_rollouts_PreferredAntiAffinity is an autogenerated conversion function.
+func Convert_v1alpha1_PreferredAntiAffinity_To_rollouts_PreferredAntiAffinity(in *PreferredAntiAffinity, out *rollouts.PreferredAntiAffinity, s conversion.Scope) error {
+	return autoConvert_v1alpha1_PreferredAntiAffinity_To_rollouts_PreferredAntiAffinity(in, out, s)
+}
+
+func autoConvert_rollouts_PreferredAntiAffinity_To_v1alpha1_PreferredAntiAffinity(in *rollouts.PreferredAntiAffinity, out *PreferredAntiAffinity, s conversion.Scope) error {
+	*out = *(*PreferredAntiAffinity)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_PreferredAntiAffinity_To_v1alpha1_PreferredAntiAffinity is an autogenerated conversion function.
+func Convert_rollouts_PreferredAntiAffinity_To_v1alpha1_PreferredAntiAffinity(in *rollouts.PreferredAntiAffinity, out *PreferredAntiAffinity, s conversion.Scope) error {
+	return autoConvert_rollouts_PreferredAntiAffinity_To_v1alpha1_PreferredAntiAffinity(in, out, s)
+}
+
 func autoConvert_v1alpha1_Promotion_To_rollouts_Promotion(in *Promotion, out *rollouts.Promotion, s conversion.Scope) error {
 	out.ObjectMeta = in.ObjectMeta
 	if err := Convert_v1alpha1_VerbRequest_To_rollouts_VerbRequest(&in.VerbRequest, &out.VerbRequest, s); err != nil {
@@ -675,6 +855,46 @@ func autoConvert_rollouts_Promotion_To_v1alpha1_Promotion(in *rollouts.Promotion
 // Convert_rollouts_Promotion_To_v1alpha1_Promotion is an autogenerated conversion function.
 func Convert_rollouts_Promotion_To_v1alpha1_Promotion(in *rollouts.Promotion, out *Promotion, s conversion.Scope) error {
 	return autoConvert_rollouts_Promotion_To_v1alpha1_Promotion(in, out, s)
+}
+
+func autoConvert_v1alpha1_ReplicaProgressThreshold_To_rollouts_ReplicaProgressThreshold(in *ReplicaProgressThreshold, out *rollouts.ReplicaProgressThreshold, s conversion.Scope) error {
+	*out = *(*rollouts.ReplicaProgressThreshold)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_ReplicaProgressThreshold_To_rollouts_ReplicaProgressThreshold is an autogenerated conversion function.
+func Convert_v1alpha1_ReplicaProgressThreshold_To_rollouts_ReplicaProgressThreshold(in *ReplicaProgressThreshold, out *rollouts.ReplicaProgressThreshold, s conversion.Scope) error {
+	return autoConvert_v1alpha1_ReplicaProgressThreshold_To_rollouts_ReplicaProgressThreshold(in, out, s)
+}
+
+func autoConvert_rollouts_ReplicaProgressThreshold_To_v1alpha1_ReplicaProgressThreshold(in *rollouts.ReplicaProgressThreshold, out *ReplicaProgressThreshold, s conversion.Scope) error {
+	*out = *(*ReplicaProgressThreshold)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_ReplicaProgressThreshold_To_v1alpha1_ReplicaProgressThreshold is an autogenerated conversion function.
+func Convert_rollouts_ReplicaProgressThreshold_To_v1alpha1_ReplicaProgressThreshold(in *rollouts.ReplicaProgressThreshold, out *ReplicaProgressThreshold, s conversion.Scope) error {
+	return autoConvert_rollouts_ReplicaProgressThreshold_To_v1alpha1_ReplicaProgressThreshold(in, out, s)
+}
+
+func autoConvert_v1alpha1_RequiredAntiAffinity_To_rollouts_RequiredAntiAffinity(in *RequiredAntiAffinity, out *rollouts.RequiredAntiAffinity, s conversion.Scope) error {
+	*out = *(*rollouts.RequiredAntiAffinity)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_RequiredAntiAffinity_To_rollouts_RequiredAntiAffinity is an autogenerated conversion function.
+func Convert_v1alpha1_RequiredAntiAffinity_To_rollouts_RequiredAntiAffinity(in *RequiredAntiAffinity, out *rollouts.RequiredAntiAffinity, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RequiredAntiAffinity_To_rollouts_RequiredAntiAffinity(in, out, s)
+}
+
+func autoConvert_rollouts_RequiredAntiAffinity_To_v1alpha1_RequiredAntiAffinity(in *rollouts.RequiredAntiAffinity, out *RequiredAntiAffinity, s conversion.Scope) error {
+	*out = *(*RequiredAntiAffinity)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_RequiredAntiAffinity_To_v1alpha1_RequiredAntiAffinity is an autogenerated conversion function.
+func Convert_rollouts_RequiredAntiAffinity_To_v1alpha1_RequiredAntiAffinity(in *rollouts.RequiredAntiAffinity, out *RequiredAntiAffinity, s conversion.Scope) error {
+	return autoConvert_rollouts_RequiredAntiAffinity_To_v1alpha1_RequiredAntiAffinity(in, out, s)
 }
 
 func autoConvert_v1alpha1_Restart_To_rollouts_Restart(in *Restart, out *rollouts.Restart, s conversion.Scope) error {
@@ -773,6 +993,26 @@ func autoConvert_rollouts_Retry_To_v1alpha1_Retry(in *rollouts.Retry, out *Retry
 // Convert_rollouts_Retry_To_v1alpha1_Retry is an autogenerated conversion function.
 func Convert_rollouts_Retry_To_v1alpha1_Retry(in *rollouts.Retry, out *Retry, s conversion.Scope) error {
 	return autoConvert_rollouts_Retry_To_v1alpha1_Retry(in, out, s)
+}
+
+func autoConvert_v1alpha1_RollbackWindow_To_rollouts_RollbackWindow(in *RollbackWindow, out *rollouts.RollbackWindow, s conversion.Scope) error {
+	*out = *(*rollouts.RollbackWindow)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1alpha1_RollbackWindow_To_rollouts_RollbackWindow is an autogenerated conversion function.
+func Convert_v1alpha1_RollbackWindow_To_rollouts_RollbackWindow(in *RollbackWindow, out *rollouts.RollbackWindow, s conversion.Scope) error {
+	return autoConvert_v1alpha1_RollbackWindow_To_rollouts_RollbackWindow(in, out, s)
+}
+
+func autoConvert_rollouts_RollbackWindow_To_v1alpha1_RollbackWindow(in *rollouts.RollbackWindow, out *RollbackWindow, s conversion.Scope) error {
+	*out = *(*RollbackWindow)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_rollouts_RollbackWindow_To_v1alpha1_RollbackWindow is an autogenerated conversion function.
+func Convert_rollouts_RollbackWindow_To_v1alpha1_RollbackWindow(in *rollouts.RollbackWindow, out *RollbackWindow, s conversion.Scope) error {
+	return autoConvert_rollouts_RollbackWindow_To_v1alpha1_RollbackWindow(in, out, s)
 }
 
 func autoConvert_v1alpha1_Rollout_To_rollouts_Rollout(in *Rollout, out *rollouts.Rollout, s conversion.Scope) error {

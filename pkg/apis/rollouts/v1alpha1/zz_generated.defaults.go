@@ -213,6 +213,9 @@ func SetObjectDefaults_Rollout(in *Rollout) {
 			}
 		}
 	}
+	if in.Spec.Strategy.BlueGreen != nil {
+		SetDefaults_BlueGreenStrategy(in.Spec.Strategy.BlueGreen)
+	}
 }
 
 func SetObjectDefaults_RolloutList(in *RolloutList) {
@@ -413,6 +416,9 @@ func SetObjectDefaults_RolloutPlan(in *RolloutPlan) {
 					}
 				}
 			}
+		}
+		if in.Spec.Strategy.BlueGreen != nil {
+			SetDefaults_BlueGreenStrategy(in.Spec.Strategy.BlueGreen)
 		}
 	}
 	for i := range in.Status.Steps {

@@ -14,8 +14,23 @@ func (in Abort) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in AntiAffinity) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.AntiAffinity"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Blocker) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.Blocker"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in BlueGreenStatus) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.BlueGreenStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in BlueGreenStrategy) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.BlueGreenStrategy"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -59,8 +74,28 @@ func (in PlannedStep) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PodTemplateMetadata) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.PodTemplateMetadata"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PreferredAntiAffinity) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.PreferredAntiAffinity"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Promotion) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.Promotion"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ReplicaProgressThreshold) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.ReplicaProgressThreshold"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RequiredAntiAffinity) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RequiredAntiAffinity"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -76,6 +111,11 @@ func (in Resume) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Retry) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.Retry"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RollbackWindow) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.RollbackWindow"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

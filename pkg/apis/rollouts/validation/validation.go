@@ -7,17 +7,13 @@
 package validation
 
 import (
-	"math"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -65,7 +61,10 @@ func ValidateRolloutSpec(spec *rollouts.RolloutSpec, path *field.Path) field.Err
 	errs = append(errs, validateTemplate(&spec.Template, path.Child("template"))...)
 	errs = append(errs, validateDeadline(spec, path)...)
 	errs = append(errs, validateTotal(spec, path)...)
-	return append(errs, validateStrategy(&spec.Strategy, path.Child("strategy"))...)
+	if window := spec.RollbackWindow; window != nil {
+		errs = append(errs, apivalidation.ValidateNonnegativeField(int64(window.Revisions), path.Child("rollbackWindow", "revisions"))...)
+	}
+	return append(errs, validateStrategy(spec, path.Child("strategy"))...)
 }
 
 func validateSelector(spec *rollouts.RolloutSpec, path *field.Path) field.ErrorList {
@@ -131,97 +130,6 @@ func validateDeadline(spec *rollouts.RolloutSpec, path *field.Path) field.ErrorL
 		errs = append(errs, field.Invalid(at, deadline, "must be greater than spec.minReadySeconds, which is "+strconv.Itoa(int(spec.MinReadySeconds))))
 	}
 	return errs
-}
-
-// validateTotal makes sure that pods can be counted: those of replicas and of maxSurge together.
-func validateTotal(spec *rollouts.RolloutSpec, path *field.Path) field.ErrorList {
-	if spec.Replicas == nil || spec.Strategy.Canary == nil || len(validatePods(spec.Strategy.Canary.MaxSurge, nil)) > 0 {
-		return nil
-	}
-	canary, at := spec.Strategy.Canary, path.Child("strategy", "canary", "maxSurge")
-	if canary.MaxSurge == nil {
-		return nil
-	}
-	surge, err := intstr.GetScaledValueFromIntOrPercent(canary.MaxSurge, int(*spec.Replicas), true)
-	if err != nil || surge < 0 || surge > math.MaxInt32-int(*spec.Replicas) {
-		return field.ErrorList{field.Invalid(at, canary.MaxSurge.String(), "must not take the number of pods above "+strconv.Itoa(math.MaxInt32))}
-	}
-	return nil
-}
-
-func validateStrategy(strategy *rollouts.RolloutStrategy, path *field.Path) field.ErrorList {
-	if strategy.Canary == nil {
-		return field.ErrorList{field.Required(path, "exactly one strategy must be set: canary")}
-	}
-	return validateCanary(strategy.Canary, path.Child("canary"))
-}
-
-func validateCanary(canary *rollouts.CanaryStrategy, path *field.Path) field.ErrorList {
-	errs := validatePods(canary.MaxSurge, path.Child("maxSurge"))
-	at := path.Child("maxUnavailable")
-	errs = append(errs, validatePods(canary.MaxUnavailable, at)...)
-	if percent, ok := percentage(canary.MaxUnavailable); ok && percent > 100 {
-		errs = append(errs, field.Invalid(at, canary.MaxUnavailable.StrVal, "must not be greater than 100%"))
-	}
-	if isZero(canary.MaxSurge) && isZero(canary.MaxUnavailable) {
-		errs = append(errs, field.Invalid(at, canary.MaxUnavailable.String(), "must not be 0 when maxSurge is 0: no pod could ever be replaced"))
-	}
-	for i := range canary.Steps {
-		errs = append(errs, validateStep(&canary.Steps[i], path.Child("steps").Index(i))...)
-	}
-	return errs
-}
-
-// validatePods accepts a number of pods or a percentage, not below 0.
-func validatePods(value *intstr.IntOrString, path *field.Path) field.ErrorList {
-	if value == nil {
-		return nil
-	}
-	if value.Type == intstr.Int {
-		return apivalidation.ValidateNonnegativeField(int64(value.IntVal), path)
-	}
-	if problems := validation.IsValidPercent(value.StrVal); len(problems) > 0 {
-		return field.ErrorList{field.Invalid(path, value.StrVal, "must be a number of pods (2) or a percentage (\"25%\")")}
-	}
-	return nil
-}
-
-func percentage(value *intstr.IntOrString) (int, bool) {
-	if value == nil || value.Type != intstr.String || len(validation.IsValidPercent(value.StrVal)) > 0 {
-		return 0, false
-	}
-	percent, err := strconv.Atoi(strings.TrimSuffix(value.StrVal, "%"))
-	// What is too long for a number is above every limit.
-	if err != nil {
-		return 101, true
-	}
-	return percent, true
-}
-
-// isZero is about the literal number. "0%" of both is accepted, as Argo Rollouts does: one pod may then be
-// unavailable (argo.md 2.2).
-func isZero(value *intstr.IntOrString) bool {
-	return value != nil && value.Type == intstr.Int && value.IntVal == 0
-}
-
-func validateStep(step *rollouts.CanaryStep, path *field.Path) field.ErrorList {
-	kinds := sets.New[string]()
-	if step.SetWeight != nil {
-		kinds.Insert("setWeight")
-	}
-	if step.Pause != nil {
-		kinds.Insert("pause")
-	}
-	if kinds.Len() != 1 {
-		return field.ErrorList{field.Invalid(path, strings.Join(sets.List(kinds), ", "), "exactly one of setWeight and pause must be set")}
-	}
-	if step.SetWeight != nil {
-		if weight := *step.SetWeight; weight < 0 || weight > 100 {
-			return field.ErrorList{field.Invalid(path.Child("setWeight"), weight, validation.InclusiveRangeError(0, 100))}
-		}
-		return nil
-	}
-	return validatePause(step.Pause, path.Child("pause"))
 }
 
 // ValidateRolloutStatusUpdate validates a status that the controller writes.

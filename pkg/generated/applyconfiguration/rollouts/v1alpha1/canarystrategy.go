@@ -25,6 +25,27 @@ type CanaryStrategyApplyConfiguration struct {
 	// pods or a percentage of replicas, at most 100%, rounded down. Default 25%. Cannot be 0 if
 	// maxSurge is 0; if both round to 0, one pod may be unavailable.
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+	// canaryService names a Service in the namespace whose selector is kept on the pods of the new revision during an
+	// update, and on those of the stable one otherwise: sluice.dev/pod-template-hash is added to it. It never points
+	// at a revision without an available pod while the other has one. Must differ from stableService. A Service that
+	// is missing, or that another Rollout manages, is reported by explain and waited for.
+	CanaryService *string `json:"canaryService,omitempty"`
+	// stableService names a Service whose selector is kept on the pods of the stable revision, as canaryService. It is
+	// first pointed there when all of them are available.
+	StableService *string `json:"stableService,omitempty"`
+	// antiAffinity keeps new pods off the nodes of the pods of the stable revision, for as long as there is an update:
+	// so that a cluster that grows its nodes for an update is not left with half empty ones. Pods of the first
+	// revision have none.
+	AntiAffinity *AntiAffinityApplyConfiguration `json:"antiAffinity,omitempty"`
+	// canaryMetadata is put on the pods of the new revision, and its ReplicaSet's template, for as long as it is not
+	// the stable one. Pods are changed in place, never recreated.
+	CanaryMetadata *PodTemplateMetadataApplyConfiguration `json:"canaryMetadata,omitempty"`
+	// stableMetadata is put on the pods of the stable revision, in place. It takes the place of canaryMetadata when a
+	// revision becomes stable.
+	StableMetadata *PodTemplateMetadataApplyConfiguration `json:"stableMetadata,omitempty"`
+	// replicaProgressThreshold says how many of the new pods that a step asks for must be available for it to be done.
+	// Default: all of them. The last of an update, which makes a revision stable, always asks for all.
+	ReplicaProgressThreshold *ReplicaProgressThresholdApplyConfiguration `json:"replicaProgressThreshold,omitempty"`
 }
 
 // CanaryStrategyApplyConfiguration constructs a declarative configuration of the CanaryStrategy type for use with
@@ -59,5 +80,53 @@ func (b *CanaryStrategyApplyConfiguration) WithMaxSurge(value intstr.IntOrString
 // If called multiple times, the MaxUnavailable field is set to the value of the last call.
 func (b *CanaryStrategyApplyConfiguration) WithMaxUnavailable(value intstr.IntOrString) *CanaryStrategyApplyConfiguration {
 	b.MaxUnavailable = &value
+	return b
+}
+
+// WithCanaryService sets the CanaryService field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CanaryService field is set to the value of the last call.
+func (b *CanaryStrategyApplyConfiguration) WithCanaryService(value string) *CanaryStrategyApplyConfiguration {
+	b.CanaryService = &value
+	return b
+}
+
+// WithStableService sets the StableService field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StableService field is set to the value of the last call.
+func (b *CanaryStrategyApplyConfiguration) WithStableService(value string) *CanaryStrategyApplyConfiguration {
+	b.StableService = &value
+	return b
+}
+
+// WithAntiAffinity sets the AntiAffinity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AntiAffinity field is set to the value of the last call.
+func (b *CanaryStrategyApplyConfiguration) WithAntiAffinity(value *AntiAffinityApplyConfiguration) *CanaryStrategyApplyConfiguration {
+	b.AntiAffinity = value
+	return b
+}
+
+// WithCanaryMetadata sets the CanaryMetadata field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CanaryMetadata field is set to the value of the last call.
+func (b *CanaryStrategyApplyConfiguration) WithCanaryMetadata(value *PodTemplateMetadataApplyConfiguration) *CanaryStrategyApplyConfiguration {
+	b.CanaryMetadata = value
+	return b
+}
+
+// WithStableMetadata sets the StableMetadata field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StableMetadata field is set to the value of the last call.
+func (b *CanaryStrategyApplyConfiguration) WithStableMetadata(value *PodTemplateMetadataApplyConfiguration) *CanaryStrategyApplyConfiguration {
+	b.StableMetadata = value
+	return b
+}
+
+// WithReplicaProgressThreshold sets the ReplicaProgressThreshold field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ReplicaProgressThreshold field is set to the value of the last call.
+func (b *CanaryStrategyApplyConfiguration) WithReplicaProgressThreshold(value *ReplicaProgressThresholdApplyConfiguration) *CanaryStrategyApplyConfiguration {
+	b.ReplicaProgressThreshold = value
 	return b
 }

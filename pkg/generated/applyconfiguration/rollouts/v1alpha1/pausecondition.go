@@ -15,7 +15,7 @@ import (
 //
 // PauseCondition is a pause that the update waits in.
 type PauseConditionApplyConfiguration struct {
-	// reason says what the update waits for: CanaryPauseStep.
+	// reason says what the update waits for: CanaryPauseStep or BlueGreenPause.
 	Reason *rolloutsv1alpha1.PauseReason `json:"reason,omitempty"`
 	// startTime is when the pause began. A timed pause ends its duration after this, never before.
 	StartTime *v1.MicroTime `json:"startTime,omitempty"`

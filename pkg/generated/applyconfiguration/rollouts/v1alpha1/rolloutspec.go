@@ -52,6 +52,9 @@ type RolloutSpecApplyConfiguration struct {
 	// eviction, so that PodDisruptionBudgets are honoured. A time in the future is waited for. The verb
 	// restart sets it. status.restartedAt equals it when all are replaced.
 	RestartAt *metav1.Time `json:"restartAt,omitempty"`
+	// rollbackWindow lets a return to a recent revision skip steps and pauses. To skip an approval by it needs the
+	// verb override on rollouts.
+	RollbackWindow *RollbackWindowApplyConfiguration `json:"rollbackWindow,omitempty"`
 }
 
 // RolloutSpecApplyConfiguration constructs a declarative configuration of the RolloutSpec type for use with
@@ -137,5 +140,13 @@ func (b *RolloutSpecApplyConfiguration) WithProgressDeadlineAbort(value bool) *R
 // If called multiple times, the RestartAt field is set to the value of the last call.
 func (b *RolloutSpecApplyConfiguration) WithRestartAt(value metav1.Time) *RolloutSpecApplyConfiguration {
 	b.RestartAt = &value
+	return b
+}
+
+// WithRollbackWindow sets the RollbackWindow field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RollbackWindow field is set to the value of the last call.
+func (b *RolloutSpecApplyConfiguration) WithRollbackWindow(value *RollbackWindowApplyConfiguration) *RolloutSpecApplyConfiguration {
+	b.RollbackWindow = value
 	return b
 }

@@ -81,6 +81,8 @@ type RolloutStatusApplyConfiguration struct {
 	// newest last and at most 50. "*" in front of them stands for others, who are not named: nobody can then
 	// be told to be none of them. The server stamps them; nobody else can write them.
 	TemplateAuthors []string `json:"templateAuthors,omitempty"`
+	// blueGreen is the state of the blueGreen strategy.
+	BlueGreen *BlueGreenStatusApplyConfiguration `json:"blueGreen,omitempty"`
 }
 
 // RolloutStatusApplyConfiguration constructs a declarative configuration of the RolloutStatus type for use with
@@ -316,5 +318,13 @@ func (b *RolloutStatusApplyConfiguration) WithTemplateAuthors(values ...string) 
 	for i := range values {
 		b.TemplateAuthors = append(b.TemplateAuthors, values[i])
 	}
+	return b
+}
+
+// WithBlueGreen sets the BlueGreen field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the BlueGreen field is set to the value of the last call.
+func (b *RolloutStatusApplyConfiguration) WithBlueGreen(value *BlueGreenStatusApplyConfiguration) *RolloutStatusApplyConfiguration {
+	b.BlueGreen = value
 	return b
 }

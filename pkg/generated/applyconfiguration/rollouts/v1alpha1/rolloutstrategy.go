@@ -12,6 +12,8 @@ package v1alpha1
 type RolloutStrategyApplyConfiguration struct {
 	// canary replaces pods in steps, the share of new pods following the weight of the step.
 	Canary *CanaryStrategyApplyConfiguration `json:"canary,omitempty"`
+	// blueGreen runs the new revision beside the old one, and switches a Service from one to the other.
+	BlueGreen *BlueGreenStrategyApplyConfiguration `json:"blueGreen,omitempty"`
 }
 
 // RolloutStrategyApplyConfiguration constructs a declarative configuration of the RolloutStrategy type for use with
@@ -25,5 +27,13 @@ func RolloutStrategy() *RolloutStrategyApplyConfiguration {
 // If called multiple times, the Canary field is set to the value of the last call.
 func (b *RolloutStrategyApplyConfiguration) WithCanary(value *CanaryStrategyApplyConfiguration) *RolloutStrategyApplyConfiguration {
 	b.Canary = value
+	return b
+}
+
+// WithBlueGreen sets the BlueGreen field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the BlueGreen field is set to the value of the last call.
+func (b *RolloutStrategyApplyConfiguration) WithBlueGreen(value *BlueGreenStrategyApplyConfiguration) *RolloutStrategyApplyConfiguration {
+	b.BlueGreen = value
 	return b
 }
