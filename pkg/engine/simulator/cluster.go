@@ -11,6 +11,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -42,13 +43,16 @@ type Cluster struct {
 	OnWrite func(before, after *appsv1.ReplicaSet)
 	// OnEvict, if set, is called before a pod of a ReplicaSet is evicted.
 	OnEvict func(rs *appsv1.ReplicaSet, pod *Pod)
+	// OnLead, if set, is called after each write to a Service, with its state before and after.
+	OnLead func(before, after *corev1.Service)
 
-	now     time.Time
-	sets    []*appsv1.ReplicaSet
-	pods    map[types.UID][]*Pod
-	version int64
-	serial  int
-	trace   trace
+	now      time.Time
+	sets     []*appsv1.ReplicaSet
+	services []*corev1.Service
+	pods     map[types.UID][]*Pod
+	version  int64
+	serial   int
+	trace    trace
 
 	author    string
 	refusedAt time.Time
@@ -63,6 +67,10 @@ type Writes struct {
 	Status int
 	// Evictions counts pods that were evicted.
 	Evictions int
+	// Pods counts changes of the metadata of pods.
+	Pods int
+	// Services counts changes of Services.
+	Services int
 }
 
 // New is a cluster in which a Rollout has just been created, at the given time.
@@ -82,7 +90,7 @@ func (c *Cluster) Now() time.Time { return c.now }
 
 // Snapshot is what the controller sees now.
 func (c *Cluster) Snapshot() engine.Snapshot {
-	return engine.Snapshot{Rollout: c.Rollout, ReplicaSets: slices.Clone(c.sets), Pods: c.seenPods(), EvictionRefused: c.evictionRefused(), Now: c.now}
+	return engine.Snapshot{Rollout: c.Rollout, ReplicaSets: slices.Clone(c.sets), Pods: c.seenPods(), Services: slices.Clone(c.services), EvictionRefused: c.evictionRefused(), Now: c.now}
 }
 
 // ReplicaSets are all ReplicaSets, in order of creation.
@@ -124,6 +132,12 @@ func (c *Cluster) Apply(s engine.Snapshot, d engine.Decision, writes int) error 
 	}
 	for _, change := range d.Scale {
 		acts = append(acts, func() error { return c.change(change) })
+	}
+	for _, change := range d.Pods {
+		acts = append(acts, func() error { c.label(change); return nil })
+	}
+	for _, change := range d.Services {
+		acts = append(acts, func() error { return c.lead(change) })
 	}
 	for _, ref := range d.Evict {
 		acts = append(acts, func() error { c.evict(ref); return nil })
@@ -214,6 +228,11 @@ func (c *Cluster) change(change engine.ReplicaSetChange) error {
 	}
 	for k, v := range change.Annotations {
 		rs.Annotations[k] = v
+	}
+	if t := change.Template; t != nil {
+		rs.Generation++
+		template := &rs.Spec.Template.ObjectMeta
+		template.Labels, template.Annotations = changed(template.Labels, t.SetLabels, t.RemoveLabels), changed(template.Annotations, t.SetAnnotations, t.RemoveAnnotations)
 	}
 	c.write(was, rs)
 	c.tell("scale %s %d -> %d %v", rs.Name, *was.Spec.Replicas, size, change.Annotations)

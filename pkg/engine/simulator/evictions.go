@@ -4,6 +4,7 @@
 package simulator
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -19,10 +20,10 @@ import (
 // uid is that of the pod in the API.
 func (p *Pod) uid() types.UID { return types.UID("pod-" + strconv.Itoa(p.Serial)) }
 
-// seenPods are the pods as the caches of the controller keep them; none while no restart is asked for, since
-// nobody looks at them then.
+// seenPods are the pods as the caches of the controller keep them; none while nobody looks at them: no restart is
+// asked for, and nothing is put on pods.
 func (c *Cluster) seenPods() []*corev1.Pod {
-	if c.Rollout.Spec.RestartAt == nil {
+	if c.Rollout.Spec.RestartAt == nil && !engine.LooksAtPods(c.Rollout, c.sets) {
 		return nil
 	}
 	var seen []*corev1.Pod
@@ -42,6 +43,7 @@ func podOf(rs *appsv1.ReplicaSet, p *Pod) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: string(p.uid()), UID: p.uid(), CreationTimestamp: metav1.NewTime(p.Created.Truncate(time.Second)),
+			Labels: maps.Clone(p.Labels), Annotations: maps.Clone(p.Annotations),
 			OwnerReferences: []metav1.OwnerReference{{UID: rs.UID, Name: rs.Name, Kind: "ReplicaSet", Controller: &yes}},
 		},
 		Status: corev1.PodStatus{

@@ -32,6 +32,8 @@ type Pod struct {
 	Since time.Time
 	// Created is when the pod was made.
 	Created time.Time
+	// Labels and Annotations are those of the template that the pod was made of, and what was put on it since.
+	Labels, Annotations map[string]string
 }
 
 func (p *Pod) available(rs *appsv1.ReplicaSet, now time.Time) bool {
@@ -119,7 +121,7 @@ func (c *Cluster) manage(rs *appsv1.ReplicaSet) {
 	pods := keep(c.pods[rs.UID], *rs.Spec.Replicas)
 	for len(pods) < int(*rs.Spec.Replicas) {
 		c.serial++
-		pods = append(pods, &Pod{Serial: c.serial, Since: c.now, Created: c.now})
+		pods = append(pods, &Pod{Serial: c.serial, Since: c.now, Created: c.now, Labels: rs.Spec.Template.Labels, Annotations: rs.Spec.Template.Annotations})
 	}
 	c.pods[rs.UID] = pods
 }
