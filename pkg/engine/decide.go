@@ -96,6 +96,7 @@ const (
 	eventCompleted        = "RolloutCompleted"
 	eventDeadlineExceeded = "ProgressDeadlineExceeded"
 	eventHeld             = "RolloutHeld"
+	eventSwitched         = "SwitchService"
 )
 
 // event records something for people. There is none for each single step or change of size: an update

@@ -1,0 +1,85 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// Sources: reference sections 1.2 (C1, C2), 1.5 (G1, G2), 1.19 (O2, O5) and 1.1 (B18, B19); the API design ("Services").
+
+// service is the Service of that name as last observed; nil if there is none, or if another Rollout manages it.
+func (d *decider) service(name string) *corev1.Service {
+	i := slices.IndexFunc(d.observed.Services, func(s *corev1.Service) bool {
+		return s.Name == name && s.DeletionTimestamp == nil && !managedByAnother(d.rollout, s)
+	})
+	if name == "" || i < 0 {
+		return nil
+	}
+	return d.observed.Services[i]
+}
+
+// managedByAnother is true if the selector of a Service is for another Rollout to keep.
+func managedByAnother(r *rollouts.Rollout, s *corev1.Service) bool {
+	by := s.Annotations[rollouts.ManagedByRolloutAnnotation]
+	return by != "" && by != r.Name
+}
+
+// leadsTo is the hash of the revision that a Service leads to; empty if that is not restricted. A nil Service leads
+// nowhere.
+func leadsTo(s *corev1.Service) string {
+	if s == nil {
+		return ""
+	}
+	return s.Spec.Selector[rollouts.PodTemplateHashLabel]
+}
+
+// lead leads a Service to the revision with a hash, unless it does so already. Empty is no restriction.
+func (d *decider) lead(s *corev1.Service, hash string) {
+	if s == nil || leadsTo(s) == hash && s.Annotations[rollouts.ManagedByRolloutAnnotation] == d.rollout.Name {
+		return
+	}
+	d.out.Services = append(d.out.Services, ServiceChange{
+		Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion, Hash: hash, ManagedBy: d.rollout.Name,
+	})
+	d.event(false, eventSwitched, "Switched selector of Service %q from %q to %q", s.Name, leadsTo(s), hash)
+}
+
+// release gives back the Services that the Rollout managed and does not name any more: they lead to all of its pods
+// again.
+func (d *decider) release() {
+	named := ServicesNamed(d.rollout)
+	for _, s := range d.observed.Services {
+		if s.Annotations[rollouts.ManagedByRolloutAnnotation] != d.rollout.Name || slices.Contains(named, s.Name) || s.DeletionTimestamp != nil {
+			continue
+		}
+		d.out.Services = append(d.out.Services, ServiceChange{Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion})
+		d.event(false, eventSwitched, "Service %q is not managed any more, and leads to all pods", s.Name)
+	}
+}
+
+// ServicesNamed are the names of the Services that a Rollout names: with those that carry its name as the annotation
+// sluice.dev/managed-by-rollout they are what a Snapshot must contain.
+func ServicesNamed(r *rollouts.Rollout) []string {
+	var names []string
+	if canary := r.Spec.Strategy.Canary; canary != nil {
+		names = append(names, canary.CanaryService, canary.StableService)
+	}
+	if blueGreen := r.Spec.Strategy.BlueGreen; blueGreen != nil {
+		names = append(names, blueGreen.ActiveService, blueGreen.PreviewService)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
+}
+
+// selected is true if a Service that the Rollout manages leads to the revision with a hash: then its ReplicaSet must
+// keep a pod for clients to find.
+func (d *decider) selected(hash string) bool {
+	return slices.ContainsFunc(d.observed.Services, func(s *corev1.Service) bool {
+		return hash != "" && leadsTo(s) == hash && s.Annotations[rollouts.ManagedByRolloutAnnotation] == d.rollout.Name
+	})
+}
