@@ -32,6 +32,7 @@ func Decide(s Snapshot) Decision {
 		d.complete()
 		d.judgeDeadline()
 		d.movePods()
+		d.release()
 		d.evict()
 		d.cleanUp()
 		d.describe()
@@ -97,6 +98,7 @@ const (
 	eventDeadlineExceeded = "ProgressDeadlineExceeded"
 	eventHeld             = "RolloutHeld"
 	eventSwitched         = "SwitchService"
+	eventInvalid          = "InvalidSpec"
 )
 
 // event records something for people. There is none for each single step or change of size: an update

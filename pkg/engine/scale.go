@@ -66,6 +66,7 @@ func (d *decider) movePods() {
 			})
 		}
 	}
+	d.leadCanaryServices(b, next)
 }
 
 // board is the position to move from.
@@ -82,6 +83,7 @@ func (d *decider) board() board {
 			b.leaving += p.occupies()
 		}
 	}
+	d.keepServed(&b)
 	return b
 }
 

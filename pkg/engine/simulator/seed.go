@@ -38,6 +38,11 @@ func From(s engine.Snapshot) *Cluster {
 		c.sets = append(c.sets, rs)
 		c.pods[rs.UID] = c.podsLike(rs)
 	}
+	for _, seen := range s.Services {
+		service := seen.DeepCopy()
+		service.ResourceVersion = c.nextVersion()
+		c.services = append(c.services, service)
+	}
 	return c
 }
 
