@@ -31,6 +31,9 @@ type Resolution struct {
 	Hash string
 	// Revision is the number that the template gets, 1 or more.
 	Revision int64
+	// Window is the smallest spec.rollbackWindow.revisions with which going there is a return to a recent revision,
+	// which skips steps; 0 if it is none.
+	Window int32
 }
 
 // Resolve finds which revision a template is: that of the ReplicaSet with a semantically equal template,
@@ -50,7 +53,7 @@ func Resolve(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*appsv
 		if revisionOf(rs) == highest {
 			return Resolution{Hash: hashOf(rs), Revision: highest}
 		}
-		return Resolution{Hash: hashOf(rs), Revision: highest + 1}
+		return Resolution{Hash: hashOf(rs), Revision: highest + 1, Window: windowFor(r, rs, rss)}
 	}
 	if r.Status.CurrentPodHash != "" && TemplatesEqual(template, &r.Spec.Template) { // Again, before its ReplicaSet was created.
 		return Resolution{Hash: r.Status.CurrentPodHash, Revision: highest}
@@ -79,7 +82,7 @@ func Created(r *rollouts.Rollout, res Resolution, author string) *rollouts.Rollo
 // Edited is new with the status of old, brought up to date with a change of the spec. res says which
 // revision the new template is; nil if spec.template did not change. A new template starts at the first
 // step and clears an abort; changed steps start at the first one too, but leave an abort: what was aborted
-// goes on only by a retry or a new template. Either voids what was approved. author is who changes it; a new
+// goes on only by a retry or a new template. A return to a recent revision takes no steps. Either voids what was approved. author is who changes it; a new
 // template makes them one of its authors, until a revision becomes stable: so nobody is forgotten by way
 // of a detour over the stable template.
 func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollouts.Rollout {
@@ -101,6 +104,9 @@ func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollout
 		st.PromoteFull = false
 		st.CurrentStepHash = stepHash(steps(out))
 		st.CurrentStepIndex = firstStep(out)
+		if skipsSteps(old, new, res) {
+			st.CurrentStepIndex = lastStep(out)
+		}
 		setWeights(out)
 	}
 	restarted := retemplated || restepped && updateInFlight(out) && !st.Abort
