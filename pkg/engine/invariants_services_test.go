@@ -34,8 +34,7 @@ func TestServicesNeverLeadNowhere(t *testing.T) {
 
 func (m *machine) checkServices() {
 	st, canary := m.Rollout.Status, m.Rollout.Spec.Strategy.Canary
-	held := slices.ContainsFunc(st.Conditions, func(c rollouts.RolloutCondition) bool { return c.Type == rollouts.RolloutHeld })
-	if m.heldBack() || held {
+	if m.heldBack() || m.isHeld() {
 		return // Nothing is done.
 	}
 	for _, name := range []string{canary.StableService, canary.CanaryService} {
@@ -52,6 +51,11 @@ func (m *machine) checkServices() {
 			}
 		}
 	}
+}
+
+// isHeld is true if nothing is done since the stored Rollout is too old.
+func (m *machine) isHeld() bool {
+	return slices.ContainsFunc(m.Rollout.Status.Conditions, func(c rollouts.RolloutCondition) bool { return c.Type == rollouts.RolloutHeld })
 }
 
 // surely is how many available pods a ReplicaSet has, whichever of the ready ones stay.

@@ -275,8 +275,7 @@ func TestInvariant5BackToStableIsARollback(t *testing.T) {
 			return
 		}
 		stable := m.Find(m.Rollout.Status.StableRS)
-		template := stable.Spec.Template.DeepCopy()
-		delete(template.Labels, rollouts.PodTemplateHashLabel)
+		template := engine.TemplateOf(stable)
 		m.Edit("back to stable", func(spec *rollouts.RolloutSpec) { spec.Template, spec.Paused = *template, false })
 		if st := m.Rollout.Status; st.CurrentPodHash != st.StableRS {
 			return // Another ReplicaSet, newer than the stable one, runs the same template.

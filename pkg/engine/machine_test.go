@@ -184,7 +184,7 @@ func (m *machine) verb(name string) bool {
 
 // edit changes something of the spec other than the image.
 func (m *machine) edit(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"scale", "scale", "steps", "pause", "bounds", "ready", "history", "deadline", "services", "threshold", "window", "everything"}).Draw(t, "what") {
+	switch rapid.SampledFrom([]string{"scale", "scale", "steps", "pause", "bounds", "ready", "history", "deadline", "services", "threshold", "window", "metadata", "antiAffinity", "everything"}).Draw(t, "what") {
 	case "scale":
 		m.Edit("replicas", scale(anyReplicas.Draw(t, "replicas")))
 	case "steps":
@@ -216,6 +216,14 @@ func (m *machine) edit(t *rapid.T) {
 	case "window":
 		n := rapid.Int32Range(0, 3).Draw(t, "rollbackWindow")
 		m.Edit("rollbackWindow", func(spec *rollouts.RolloutSpec) { spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: n} })
+	case "metadata":
+		stable, canary := anyMetadata(t), anyMetadata(t)
+		m.Edit("metadata", func(spec *rollouts.RolloutSpec) {
+			spec.Strategy.Canary.StableMetadata, spec.Strategy.Canary.CanaryMetadata = stable, canary
+		})
+	case "antiAffinity":
+		anti := anyAntiAffinity.Draw(t, "antiAffinity")
+		m.Edit("antiAffinity", func(spec *rollouts.RolloutSpec) { spec.Strategy.Canary.AntiAffinity = anti })
 	case "everything":
 		n, name, list := anyReplicas.Draw(t, "replicas"), anyImage.Draw(t, "image"), anySteps.Draw(t, "steps")
 		m.Edit("replicas, image and steps", func(spec *rollouts.RolloutSpec) {
@@ -319,6 +327,8 @@ var (
 	anySteps    = rapid.SliceOfN(rapid.Custom(anyStep), 0, 5)
 )
 
+var anyAntiAffinity = rapid.SampledFrom([]*rollouts.AntiAffinity{nil, required, preferred})
+
 // serviceNames are the Services that a Rollout may name.
 var serviceNames = []string{"one", "two"}
 
@@ -355,6 +365,8 @@ func anyRollout(t *rapid.T) *rollouts.Rollout {
 	names := anyServices.Draw(t, "services")
 	r.Spec.Strategy.Canary.StableService, r.Spec.Strategy.Canary.CanaryService = names[0], names[1]
 	r.Spec.Strategy.Canary.ReplicaProgressThreshold = anyThreshold(t)
+	r.Spec.Strategy.Canary.StableMetadata, r.Spec.Strategy.Canary.CanaryMetadata = anyMetadata(t), anyMetadata(t)
+	r.Spec.Strategy.Canary.AntiAffinity = anyAntiAffinity.Draw(t, "antiAffinity")
 	r.Spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: rapid.Int32Range(0, 2).Draw(t, "rollbackWindow")}
 	return r
 }

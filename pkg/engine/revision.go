@@ -137,9 +137,11 @@ func Collide(r *rollouts.Rollout) *rollouts.Rollout {
 	return out
 }
 
-// TemplatesEqual is true if two templates are the same but for the hash label.
+// TemplatesEqual is true if two templates are the same but for the hash label. That of a ReplicaSet is TemplateOf it.
 func TemplatesEqual(a, b *corev1.PodTemplateSpec) bool {
-	if !apiequality.Semantic.DeepEqual(a.Spec, b.Spec) {
+	first, second := a.Spec, b.Spec
+	first.Affinity, second.Affinity = pruned(first.Affinity), pruned(second.Affinity)
+	if !apiequality.Semantic.DeepEqual(first, second) {
 		return false
 	}
 	x, y := a.ObjectMeta.DeepCopy(), b.ObjectMeta.DeepCopy()
@@ -159,7 +161,7 @@ func findTemplate(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*
 	var found *appsv1.ReplicaSet
 	for _, rs := range rss {
 		leaving := rs.DeletionTimestamp != nil && hashOf(rs) != r.Status.CurrentPodHash
-		if !mine(r, rs) || leaving || hashOf(rs) == "" || !TemplatesEqual(template, &rs.Spec.Template) {
+		if !mine(r, rs) || leaving || hashOf(rs) == "" || !TemplatesEqual(template, TemplateOf(rs)) {
 			continue
 		}
 		if found == nil || newestFirst(rs, found) < 0 {
@@ -229,7 +231,7 @@ func newReplicaSet(r *rollouts.Rollout, size int32) *appsv1.ReplicaSet {
 	if author := newestAuthor(&r.Status); author != "" {
 		rs.Annotations[rollouts.AuthorAnnotation] = author
 	}
-	return rs
+	return withPodMetadata(r, withAntiAffinity(r, rs))
 }
 
 // ownerReference makes r the controller of an object.
