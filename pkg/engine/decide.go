@@ -105,6 +105,7 @@ const (
 	eventDeadlineExceeded = "ProgressDeadlineExceeded"
 	eventHeld             = "RolloutHeld"
 	eventSwitched         = "SwitchService"
+	eventInvalid          = "InvalidSpec"
 )
 
 // event records something for people. There is none for each single step or change of size: an update
