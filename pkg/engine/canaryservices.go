@@ -17,8 +17,8 @@ import (
 // that the ReplicaSets are about to get.
 func (d *decider) leadCanaryServices(b board, next split) {
 	canary := d.rollout.Spec.Strategy.Canary
-	if canary == nil {
-		return
+	if canary == nil || !b.observed() || b.canary.outdated || b.stable.outdated {
+		return // Until then nobody knows which pods are available.
 	}
 	c := &canaryServices{decider: d, board: b, next: next}
 	if s := d.service(canary.StableService); s != nil {
@@ -82,8 +82,7 @@ func (c *canaryServices) serves(rs *appsv1.ReplicaSet) bool {
 // are available as there is room for beside that one. After the whole update, or at a weight of 100.
 func (c *canaryServices) handsOver() bool {
 	b := c.board
-	return b.goal.stable == 0 && c.next.stable <= b.stable.floor && !c.frozen() && b.observed() &&
-		!b.canary.outdated && b.canary.available >= max(c.next.canary, 1)
+	return b.goal.stable == 0 && c.next.stable <= b.stable.floor && !c.frozen() && b.canary.available >= max(c.next.canary, 1)
 }
 
 // leadTo leads a Service to a ReplicaSet. If it leads to all pods until now, which serves its clients well, the
