@@ -4,6 +4,8 @@
 package engine
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -17,8 +19,8 @@ import (
 // that the ReplicaSets are about to get.
 func (d *decider) leadCanaryServices(b board, next split) {
 	canary := d.rollout.Spec.Strategy.Canary
-	if canary == nil {
-		return
+	if canary == nil || !b.observed() || b.canary.outdated || b.stable.outdated {
+		return // Until then nobody knows which pods are available.
 	}
 	c := &canaryServices{decider: d, board: b, next: next}
 	if s := d.service(canary.StableService); s != nil {
@@ -82,8 +84,7 @@ func (c *canaryServices) serves(rs *appsv1.ReplicaSet) bool {
 // are available as there is room for beside that one. After the whole update, or at a weight of 100.
 func (c *canaryServices) handsOver() bool {
 	b := c.board
-	return b.goal.stable == 0 && c.next.stable <= b.stable.floor && !c.frozen() && b.observed() &&
-		!b.canary.outdated && b.canary.available >= max(c.next.canary, 1)
+	return b.goal.stable == 0 && c.next.stable <= b.stable.floor && !c.frozen() && b.canary.available >= max(c.next.canary, 1)
 }
 
 // leadTo leads a Service to a ReplicaSet. If it leads to all pods until now, which serves its clients well, the
@@ -116,8 +117,8 @@ func (d *decider) keepServed(b *board) {
 	if d.current != nil && d.stable != nil && d.selected(hashOf(d.current)) {
 		b.canary.floor = b.canary.least()
 	}
-	// An older one makes way if nothing else has a pod, nor could get one.
-	if b.canary.available == 0 && b.stable.available == 0 && b.room() == 0 && b.canary.size == 0 {
+	// An older one makes way if nothing else has a pod, nor could get one, and no other can make way in its place.
+	if b.canary.available == 0 && b.stable.available == 0 && b.room() == 0 && b.canary.size == 0 && !d.othersMakeWay() {
 		return
 	}
 	for i, rs := range d.older {
@@ -125,6 +126,11 @@ func (d *decider) keepServed(b *board) {
 			b.older[i].floor = b.older[i].least()
 		}
 	}
+}
+
+// othersMakeWay is true if an older ReplicaSet has pods that no Service leads to.
+func (d *decider) othersMakeWay() bool {
+	return slices.ContainsFunc(d.older, func(rs *appsv1.ReplicaSet) bool { return poolOf(rs).size > 0 && !d.selected(hashOf(rs)) })
 }
 
 // least is the smallest size with which an available pod surely remains, if there is one: pods that are ready and not

@@ -8,7 +8,11 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
 	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/engine"
 )
 
 // The Services of a canary follow an update and lead to pods at every write, at every size and within all bounds; the
@@ -180,6 +184,26 @@ func TestServicesOfARolloutThatIsGone(t *testing.T) {
 	}
 	w.settle()
 	w.canaryLeads(1, 0)
+}
+
+// Deleted together with its pods a Rollout gives its Services back first; deleted in any other way it is gone, or its
+// pods are to serve on.
+func TestServicesOfARolloutThatIsBeingDeleted(t *testing.T) {
+	w := served(t, bounded(rollout(2), "1", "1"))
+	for finalizer, want := range map[string]int{metav1.FinalizerDeleteDependents: 2, metav1.FinalizerOrphanDependents: 0} {
+		s := w.Snapshot()
+		s.Rollout = s.Rollout.DeepCopy()
+		s.Rollout.DeletionTimestamp, s.Rollout.Finalizers = ptr.To(metav1.NewTime(w.Now())), []string{finalizer}
+		d := engine.Decide(s)
+		if len(d.Services) != want || d.Status != nil || len(d.Scale) > 0 {
+			t.Errorf("%s: decided %+v, want %d Services", finalizer, d, want)
+		}
+		for _, change := range d.Services {
+			if change.Hash != "" || change.ManagedBy != "" {
+				t.Errorf("%s: %+v is not given back", finalizer, change)
+			}
+		}
+	}
 }
 
 // A Service whose selector asks for what the pods do not have is left alone: with a hash besides it would lead nowhere.

@@ -16,7 +16,7 @@ import (
 // decision produced it decides nothing more, unless a step was taken and the next one is due.
 func Decide(s Snapshot) Decision {
 	if s.Rollout.DeletionTimestamp != nil {
-		return Decision{} // Its pods are for the garbage collector now.
+		return farewell(s)
 	}
 	d := newDecider(s)
 	switch {

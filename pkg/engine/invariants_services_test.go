@@ -22,7 +22,8 @@ func TestServicesNeverLeadNowhere(t *testing.T) {
 		m := newMachine(t)
 		guardServices(m.Cluster, m.fail)
 		m.reconciled = func(_ engine.Snapshot, d engine.Decision) {
-			if len(d.Evict) == 0 { // A restart takes pods one by one; what that leaves shows at the next decision.
+			// A restart takes pods one by one; what that leaves shows at the next decision. To adopt is one of its own.
+			if len(d.Evict) == 0 && len(d.Adopt) == 0 {
 				m.checkServices()
 			}
 		}
@@ -42,15 +43,23 @@ func (m *machine) checkServices() {
 		if service == nil || service.Annotations[rollouts.ManagedByRolloutAnnotation] != m.Rollout.Name {
 			continue
 		}
-		if rs := m.Find(m.LeadsTo(name)); rs != nil && m.Remaining(rs) > 0 {
+		if rs := m.Find(m.LeadsTo(name)); rs != nil && surely(rs) > 0 {
 			continue
 		}
 		for _, hash := range []string{st.CurrentPodHash, st.StableRS} {
+			if !m.observed() {
+				break // Until the ReplicaSet controller has seen the last write nobody knows which pods there are.
+			}
 			if rs := m.Find(hash); st.StableRS != "" && rs != nil && isOwned(m.Cluster, rs) && surely(rs) > 0 {
 				m.fail("Service %s leads to %q, which has no pod, and %s has", name, m.LeadsTo(name), rs.Name)
 			}
 		}
 	}
+}
+
+// observed is true if the status of every ReplicaSet speaks of what it is told to be.
+func (m *machine) observed() bool {
+	return !slices.ContainsFunc(m.owned(), func(rs *appsv1.ReplicaSet) bool { return rs.Status.ObservedGeneration < rs.Generation })
 }
 
 // isHeld is true if nothing is done since the stored Rollout is too old.

@@ -37,11 +37,16 @@ func (d *decider) serviceProblems() []serviceProblem {
 			continue
 		}
 		s := d.observed.Services[i]
-		if managedByAnother(d.rollout, s) {
+		label := foreignLabel(d.rollout, s)
+		switch {
+		case managedByAnother(d.rollout, s):
 			all = append(all, serviceProblem{rollouts.BlockerServiceTaken, fmt.Sprintf(
 				"%swhich Rollout %q manages: name another. If that Rollout is gone, or does not name it any more, give the Service back: kubectl annotate service %s %s- -n %s",
 				is, s.Annotations[rollouts.ManagedByRolloutAnnotation], s.Name, rollouts.ManagedByRolloutAnnotation, d.rollout.Namespace)})
-		} else if label := foreignLabel(d.rollout, s); label != "" {
+		case len(s.Spec.Selector) == 0:
+			all = append(all, serviceProblem{rollouts.BlockerServiceMismatch,
+				is + "which has no selector: where it leads is for others to say, and it is left alone"})
+		case label != "":
 			all = append(all, serviceProblem{rollouts.BlockerServiceMismatch, fmt.Sprintf(
 				"%swhose selector asks for the label %s, which spec.template does not have: it would lead to no pod, and is left alone", is, label)})
 		}

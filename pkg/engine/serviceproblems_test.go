@@ -46,6 +46,16 @@ func TestServicesThatCannotBeLed(t *testing.T) {
 			code:    rollouts.BlockerServiceMismatch,
 			message: `spec.strategy.canary.stableService names Service "stable", whose selector asks for the label tier=web`,
 		},
+		{
+			name: "without a selector",
+			happen: func(w *world) {
+				w.AddService("canary")
+				w.Service("canary").Spec.Selector = nil
+			},
+			heal:    func(w *world) { w.AddService("canary") },
+			code:    rollouts.BlockerServiceMismatch,
+			message: `spec.strategy.canary.canaryService names Service "canary", which has no selector`,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := served(t, bounded(rollout(4, weight(50), pause("")), "1", "1"))

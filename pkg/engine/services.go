@@ -25,9 +25,9 @@ func (d *decider) service(name string) *corev1.Service {
 	return d.observed.Services[i]
 }
 
-// usable is true if a Service can be led to a revision.
+// usable is true if a Service can be led to a revision. Where one without a selector leads somebody else decides.
 func usable(r *rollouts.Rollout, s *corev1.Service) bool {
-	return s.DeletionTimestamp == nil && !managedByAnother(r, s) && foreignLabel(r, s) == ""
+	return s.DeletionTimestamp == nil && !managedByAnother(r, s) && len(s.Spec.Selector) > 0 && foreignLabel(r, s) == ""
 }
 
 // foreignLabel is a label that the selector of a Service asks for and pods of the template do not have; empty if there
