@@ -97,7 +97,9 @@ func (d *decider) hasAvailable(rs *appsv1.ReplicaSet, n int32) bool {
 }
 
 // fullyAvailable is true if a ReplicaSet can serve all clients.
-func (d *decider) fullyAvailable(rs *appsv1.ReplicaSet) bool { return d.hasAvailable(rs, replicas(d.rollout)) }
+func (d *decider) fullyAvailable(rs *appsv1.ReplicaSet) bool {
+	return d.hasAvailable(rs, replicas(d.rollout))
+}
 
 // whole is true if a ReplicaSet has pods, and all that it should have are available.
 func (d *decider) whole(rs *appsv1.ReplicaSet) bool {
@@ -166,16 +168,23 @@ func previewProgressText(name string, available int32) string {
 	return fmt.Sprintf("ReplicaSet %q is progressing: %s available.", name, plural(int(available), "pod"))
 }
 
-// previewProgressed is true if more pods of an update that clients are not led to are available than last told.
+// previewProgressed is true if an update was promoted, or more of its pods, which clients are not led to, are available
+// than last told.
 func (d *decider) previewProgressed() bool {
 	was := findCondition(d.stored, rollouts.RolloutProgressing)
-	if _, tells := d.previewProgress(); !tells || was == nil || was.Reason == reasonDeadlineExceeded && d.current.Status.AvailableReplicas < previewReplicas(d.rollout) {
+	if _, tells := d.previewProgress(); !tells || was == nil {
 		return false
 	}
-	for fewer := range d.current.Status.AvailableReplicas {
+	stored := *d.rollout
+	stored.Status = *d.stored
+	if promotedOn(d.rollout) && !promotedOn(&stored) {
+		return true
+	}
+	available := d.current.Status.AvailableReplicas
+	for fewer := range available {
 		if was.Message == previewProgressText(d.current.Name, fewer) {
 			return true
 		}
 	}
-	return was.Reason != reasonUpdated && d.current.Status.AvailableReplicas > 0
+	return (was.Reason == reasonCreated || was.Reason == reasonFound) && available > 0
 }

@@ -26,7 +26,9 @@ func (d *decider) led() string {
 
 // ledElsewhere is true if clients are observed to be led to another revision than that of a ReplicaSet. Only then it
 // surely serves none of them.
-func (d *decider) ledElsewhere(rs *appsv1.ReplicaSet) bool { return d.led() != "" && d.led() != hashOf(rs) }
+func (d *decider) ledElsewhere(rs *appsv1.ReplicaSet) bool {
+	return d.led() != "" && d.led() != hashOf(rs)
+}
 
 // serving is the ReplicaSet that clients are led to; if they are led to none in particular, the one that they should be.
 func (d *decider) serving() *appsv1.ReplicaSet {
