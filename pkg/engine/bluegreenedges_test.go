@@ -483,3 +483,20 @@ func TestBlueGreenGates(t *testing.T) {
 		t.Errorf("once promoted: %+v", got)
 	}
 }
+
+func TestExplainBlueGreen(t *testing.T) {
+	w := serving(t, blueGreen(2, manual))
+	w.update("v2")
+	if b := w.blockers("Paused")[0]; b.Next != "kubectl sluice promote demo -n default" || b.Until != nil {
+		t.Errorf("%+v", b)
+	}
+	w.edit("in time", bg(func(b *rollouts.BlueGreenStrategy) {
+		b.AutoPromotionEnabled, b.AutoPromotionSeconds = ptr.To(true), ptr.To[int32](60)
+	}))
+	w.Reconcile()
+	if b := w.blockers("TimedPause")[0]; b.Until == nil || b.Next == "" {
+		t.Errorf("%+v", b)
+	}
+	w.must(w.Promote(true))
+	w.blockers("")
+}

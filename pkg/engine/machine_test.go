@@ -40,7 +40,7 @@ type machine struct {
 	remembered []engine.Snapshot
 	// deciding is the snapshot that was decided on last.
 	deciding engine.Snapshot
-	placed     int
+	placed   int
 }
 
 // newMachine is a machine with a Rollout that was just created, or is Healthy, or some way into an update.
