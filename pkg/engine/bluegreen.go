@@ -169,16 +169,23 @@ func previewProgressText(name string, available int32) string {
 	return fmt.Sprintf("ReplicaSet %q is progressing: %s available.", name, plural(int(available), "pod"))
 }
 
-// previewProgressed is true if more pods of an update that clients are not led to are available than last told.
+// previewProgressed is true if an update was promoted, or more of its pods, which clients are not led to, are available
+// than last told.
 func (d *decider) previewProgressed() bool {
 	was := findCondition(d.stored, rollouts.RolloutProgressing)
-	if _, tells := d.previewProgress(); !tells || was == nil || was.Reason == reasonDeadlineExceeded && d.current.Status.AvailableReplicas < previewReplicas(d.rollout) {
+	if _, tells := d.previewProgress(); !tells || was == nil {
 		return false
 	}
-	for fewer := range d.current.Status.AvailableReplicas {
+	stored := *d.rollout
+	stored.Status = *d.stored
+	if promotedOn(d.rollout) && !promotedOn(&stored) {
+		return true
+	}
+	available := d.current.Status.AvailableReplicas
+	for fewer := range available {
 		if was.Message == previewProgressText(d.current.Name, fewer) {
 			return true
 		}
 	}
-	return was.Reason != reasonUpdated && d.current.Status.AvailableReplicas > 0
+	return (was.Reason == reasonCreated || was.Reason == reasonFound) && available > 0
 }
