@@ -5,6 +5,7 @@ package engine_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,16 +33,30 @@ type machine struct {
 	// asked is called after a verb that was not refused.
 	asked func(verb string, before, after *rollouts.Rollout)
 
+	// edits changes something of the spec other than the image, and more are further things that may happen.
+	edits func(*rapid.T)
+	more  map[string]func(*rapid.T)
+
 	remembered []engine.Snapshot
-	placed     int
+	// deciding is the snapshot that was decided on last.
+	deciding engine.Snapshot
+	placed   int
 }
 
 // newMachine is a machine with a Rollout that was just created, or is Healthy, or some way into an update.
 func newMachine(t *rapid.T) *machine {
 	m := &machine{Cluster: simulator.New(anyRollout(t), start), t: t}
+	m.edits = m.edit
+	m.begin()
+	return m
+}
+
+// begin brings the Rollout some way.
+func (m *machine) begin() {
+	t := m.t
 	begin := rapid.SampledFrom([]string{"created", "deployed", "updating", "updating"}).Draw(t, "begin")
 	if begin == "created" {
-		return m
+		return
 	}
 	m.settle()
 	if begin == "updating" {
@@ -50,7 +65,6 @@ func newMachine(t *rapid.T) *machine {
 			m.round()
 		}
 	}
-	return m
 }
 
 // fail ends the test with what happened.
@@ -77,7 +91,7 @@ func (m *machine) run(stale bool) {
 		},
 		"sync":    func(*rapid.T) { m.SyncAll() },
 		"sleep":   func(t *rapid.T) { m.Sleep(anySleep.Draw(t, "for")) },
-		"edit":    m.edit,
+		"edit":    m.edits,
 		"image":   func(t *rapid.T) { m.Edit("image", image(anyImage.Draw(t, "image"))) },
 		"promote": func(t *rapid.T) { m.verb("promote") },
 		"full":    func(t *rapid.T) { m.verb("full") },
@@ -92,6 +106,7 @@ func (m *machine) run(stale bool) {
 		"restart": func(*rapid.T) { _ = m.Restart() },
 		"undo":    func(t *rapid.T) { _ = m.Undo(rapid.Int64Range(0, 6).Draw(t, "to revision")) },
 	}
+	maps.Copy(actions, m.more)
 	if stale {
 		actions["remember"] = func(*rapid.T) { m.remembered = append(m.remembered, m.Snapshot()) }
 		actions["reconcile stale"] = func(t *rapid.T) {
@@ -150,6 +165,7 @@ func (m *machine) crash(writes int) {
 }
 
 func (m *machine) apply(s engine.Snapshot, writes int) (engine.Decision, error) {
+	m.deciding = s
 	d := engine.Decide(s)
 	if m.decided != nil {
 		m.decided(s, d)
