@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
@@ -117,4 +118,20 @@ func (d *decider) selected(hash string) bool {
 	return slices.ContainsFunc(d.observed.Services, func(s *corev1.Service) bool {
 		return hash != "" && leadsTo(s) == hash && s.DeletionTimestamp == nil && s.Annotations[rollouts.ManagedByRolloutAnnotation] == d.rollout.Name
 	})
+}
+
+// Bereft are the Services to be given back because the Rollout that managed them is gone: those that lead to none of
+// the ReplicaSets that are left. While its pods are there, orphaned on purpose, a Service goes on leading to the same
+// of them, until a Rollout of that name adopts both (reference section 1.1, B19).
+func Bereft(services []*corev1.Service, left []*appsv1.ReplicaSet) []ServiceChange {
+	var changes []ServiceChange
+	for _, s := range services {
+		runs := slices.ContainsFunc(left, func(rs *appsv1.ReplicaSet) bool {
+			return leadsTo(s) != "" && rs.Namespace == s.Namespace && rs.Labels[rollouts.PodTemplateHashLabel] == leadsTo(s)
+		})
+		if !runs && s.DeletionTimestamp == nil {
+			changes = append(changes, ServiceChange{Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion})
+		}
+	}
+	return changes
 }

@@ -50,7 +50,8 @@ type Config struct {
 	Admission admission.Interface
 	// Revisions finds the ReplicaSets of a Rollout, for undo.
 	Revisions Revisions
-	// Observer shows what the controller sees, for plan and explain; both are 503 if it is nil.
+	// Observer shows what the controller sees, for plan and explain, which are 503 if it is nil, and for warnings of
+	// Services that are not there.
 	Observer Observer
 	// Performed is told of each verb that was performed, after it was stored; nil if nobody wants to know.
 	Performed func(rollout *rollouts.Rollout, action *rollouts.RolloutAction)
@@ -88,7 +89,7 @@ var (
 
 // NewStorage returns the storages, which share one store.
 func NewStorage(config Config) (*Storage, error) {
-	main := strategy{config.Scheme, names.SimpleNameGenerator}
+	main := strategy{config.Scheme, names.SimpleNameGenerator, config.Observer}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &rollouts.Rollout{} },
 		NewListFunc:               func() runtime.Object { return &rollouts.RolloutList{} },
