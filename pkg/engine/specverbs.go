@@ -93,8 +93,7 @@ func Undo(r *rollouts.Rollout, rss []*appsv1.ReplicaSet, toRevision int64, who A
 	if err != nil {
 		return nil, err
 	}
-	template := target.Spec.Template.DeepCopy()
-	delete(template.Labels, rollouts.PodTemplateHashLabel)
+	template := TemplateOf(target)
 	res := Resolve(r, template, rss)
 	if res.Hash == r.Status.CurrentPodHash {
 		return nil, refuse(ReasonAlreadyThere, "revision %d has the template of the current one", revisionOf(target))
