@@ -76,8 +76,12 @@ func (p *plugin) migrateOne(ctx context.Context, t *takeover, o *migrateOptions)
 	if exceeded(limited, err) {
 		err = fmt.Errorf("not done after %s, while %s", o.timeout, t.waiting)
 	}
-	if err == nil || t.dryRun != dryRunNone {
+	switch {
+	case err == nil || t.dryRun != dryRunNone:
 		return err
+	case ctx.Err() != nil:
+		t.warn("Interrupted. Where it stands: %s", t.where())
+		return err // Of which no more is said.
 	}
 	return &hinted{err, "Where it stands: " + t.where()}
 }

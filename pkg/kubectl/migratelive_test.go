@@ -4,6 +4,7 @@
 package kubectl
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -410,6 +412,66 @@ func TestMigrateLiveStopsWhereAnotherControllerTookIt(t *testing.T) {
 	if code := m.do(t.Context(), "migrate --live demo"); code != 1 || len(m.done) > 0 || !strings.Contains(m.errOut.String(), "another controller has taken it: Rollout demo of argoproj.io/v1alpha1") {
 		t.Errorf("exit code %d, wrote %v: %s", code, m.done, m.errOut)
 	}
+}
+
+// lingers makes Argo's Rollout stay while it is being deleted, as it does until the garbage collector lets go of it.
+func (m *migrationBench) lingers(t *testing.T) {
+	t.Helper()
+	m.theirs.PrependReactor("delete", "rollouts", func(clienttesting.Action) (bool, runtime.Object, error) {
+		going := argoRollout(t, asItIs)
+		going.SetDeletionTimestamp(ptr.To(metav1.Now()))
+		going.SetFinalizers([]string{metav1.FinalizerOrphanDependents})
+		return true, nil, m.theirs.Tracker().Update(argo.Resource, going, "shop")
+	})
+}
+
+func TestMigrateLiveWaitsForTheGarbageCollector(t *testing.T) {
+	const stands = "Where it stands: rollout.argoproj.io/demo is deleted or being deleted, and its pods run on in ReplicaSets that nobody scales. To go on: 'kubectl sluice migrate --live demo --namespace shop'. To go back: apply the manifest of rollout.argoproj.io/demo again once it is gone."
+	m := newMigrationBench(t, asItIs)
+	m.lingers(t)
+	m.expect(t, "migrate --live demo --timeout 200ms", 1, "rollout.argoproj.io/demo deleted, its pods are kept",
+		"error: not done after 200ms, while the garbage collector was to let go of rollout.argoproj.io/demo (is kube-controller-manager running?)\n"+stands)
+	m.safe(t)
+	if free := m.adoptable(t); len(free) != 2 {
+		t.Errorf("%d ReplicaSets refer to nobody any more", len(free))
+	}
+
+	// Interrupted while it waits.
+	m.errOut.b.Reset()
+	ctx, cancel := context.WithCancel(t.Context())
+	looks := func() int { return len(m.theirs.Actions()) }
+	before, code := looks(), make(chan int, 1)
+	go func() { code <- m.do(ctx, "migrate --live demo") }()
+	await(t, "look at Argo's Rollout", func() bool { return looks() > before+3 })
+	cancel()
+	if got := <-code; got != exitInterrupted || strings.TrimSpace(m.errOut.String()) != "Interrupted. "+stands {
+		t.Errorf("exit code %d, said %s", got, m.errOut)
+	}
+
+	// It goes on when the garbage collector is done.
+	if err := m.theirs.Tracker().Delete(argo.Resource, "shop", "demo"); err != nil {
+		t.Fatal(err)
+	}
+	if code := m.do(t.Context(), "migrate --live demo"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, m.errOut)
+	}
+	m.complete(t)
+}
+
+func TestMigrateLiveDeletesOnlyWhatItChecked(t *testing.T) {
+	m := newMigrationBench(t, asItIs)
+	m.theirs.PrependReactor("delete", "rollouts", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewConflict(argo.Resource.GroupResource(), "demo", errors.New("resourceVersion"))
+	})
+	if code := m.do(t.Context(), "migrate --live demo"); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, want := range []string{"has changed since it was checked", "is as it was", "To go back there is nothing to do."} {
+		if !strings.Contains(m.errOut.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, m.errOut)
+		}
+	}
+	m.safe(t)
 }
 
 func TestMigrateLiveNothing(t *testing.T) {
