@@ -10,12 +10,28 @@ import (
 	"sluice.dev/sluice/pkg/apis/rollouts"
 )
 
-// TemplateOf is the template that a ReplicaSet was made of: without the hash label, and without what the strategy has
-// put into it since or besides. It is what a template is compared with, and what an undo puts back.
+// TemplateOf is the template that a ReplicaSet was made of: without what only its own selector needs, the hash label
+// and, on one that was taken over from Argo Rollouts (docs/coming-from-argo.md), Argo's; and without what the strategy
+// has put into it since or besides. It is what a template is compared with, and what an undo puts back.
 func TemplateOf(rs *appsv1.ReplicaSet) *corev1.PodTemplateSpec {
 	template := rs.Spec.Template.DeepCopy()
 	putOn(rs).takeOut(&template.ObjectMeta)
 	delete(template.Labels, rollouts.PodTemplateHashLabel)
+	if takenOver(rs) {
+		delete(template.Labels, rollouts.ArgoPodTemplateHashLabel)
+	}
 	withoutAntiAffinity(&template.Spec, rs.Annotations[rollouts.AntiAffinityAnnotation])
 	return template
+}
+
+// takenOver is true if a ReplicaSet was made by Argo Rollouts: it tells its pods from others by Argo's label and not
+// by ours, which every selector that we make has. A selector can never change.
+func takenOver(rs *appsv1.ReplicaSet) bool {
+	selector := rs.Spec.Selector
+	if selector == nil {
+		return false
+	}
+	_, ours := selector.MatchLabels[rollouts.PodTemplateHashLabel]
+	_, argos := selector.MatchLabels[rollouts.ArgoPodTemplateHashLabel]
+	return argos && !ours
 }
