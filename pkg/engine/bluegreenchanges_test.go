@@ -7,8 +7,11 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/engine"
@@ -184,4 +187,49 @@ func TestExplainBlueGreen(t *testing.T) {
 	}
 	w.must(w.Promote(true))
 	w.blockers("")
+}
+
+// TestStrategyChangesAtAnyTime: from and to canary, at any point of an update. Clients of the active Service are never
+// led to one revision alone whose pods are then taken, the Services are given back, and all comes to an end.
+func TestStrategyChangesAtAnyTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newBlueGreenMachine(t)
+		m.edits = func(t *rapid.T) {
+			n, b, list := anyReplicas.Draw(t, "replicas"), anyBlueGreen.Draw(t, "blueGreen"), anySteps.Draw(t, "steps")
+			strategy := rollouts.RolloutStrategy{BlueGreen: b}
+			if rapid.Bool().Draw(t, "canary") {
+				strategy = bounded(rollout(1, list...), "25%", "25%").Spec.Strategy
+			}
+			resized := rapid.Bool().Draw(t, "resized")
+			m.Edit("strategy", func(spec *rollouts.RolloutSpec) {
+				spec.Strategy = strategy
+				if resized {
+					scale(n)(spec)
+				}
+			})
+		}
+		m.OnLead = func(before, after *corev1.Service) {
+			if m.Rollout.Spec.Strategy.BlueGreen != nil {
+				m.checkLead(before, after)
+			}
+		}
+		m.OnWrite = func(before, after *appsv1.ReplicaSet) {
+			if before == nil || after == nil || m.LeadsTo("demo-active") != after.Labels[rollouts.PodTemplateHashLabel] || m.spared(before) {
+				return
+			}
+			managed := m.Service("demo-active").Annotations[rollouts.ManagedByRolloutAnnotation] == "demo"
+			if was, now := *before.Spec.Replicas, *after.Spec.Replicas; managed && now < min(was, *m.Rollout.Spec.Replicas) {
+				m.fail("%s is cut from %d to %d while clients are led to it alone", after.Name, was, now)
+			}
+		}
+		m.run(false)
+		m.healServices()
+		m.settle()
+		st := &m.Rollout.Status
+		if canary := m.Rollout.Spec.Strategy.Canary != nil; canary != (st.BlueGreen == nil) || canary != (st.Canary != nil) {
+			m.fail("the status speaks of another strategy: %+v", st)
+		} else if canary && m.LeadsTo("demo-active") != "" && m.Service("demo-active").Annotations[rollouts.ManagedByRolloutAnnotation] == "demo" && !m.Rollout.Spec.Paused {
+			m.fail("the Service was not given back")
+		}
+	})
 }
