@@ -242,3 +242,14 @@ func TestCanaryServicesKeepAPodThatIsAvailable(t *testing.T) {
 		w.pods("0 3")
 	}
 }
+
+// Nor does a revision in between lose its last pod before canaryService leads elsewhere, however fast it could go.
+func TestCanaryServicesKeepAPodInBetween(t *testing.T) {
+	w := served(t, bounded(rollout(4, weight(50), pause("")), "1", "100%"))
+	w.update("v2")
+	w.leads(1, 2)
+	w.edit("v3", image("v3"))
+	w.settle()
+	w.leads(1, 3)
+	w.pods("2 0 2")
+}
