@@ -142,30 +142,6 @@ func TemplatesEqual(a, b *corev1.PodTemplateSpec) bool {
 	return apiequality.Semantic.DeepEqual(x, y)
 }
 
-// TemplateOf is the template that a ReplicaSet was made of, without what only its own selector needs: the hash label
-// and, on one that was taken over from Argo Rollouts (docs/coming-from-argo.md), Argo's. Such a ReplicaSet has Argo's
-// label in its selector, which can never change, in place of ours; its template has to keep it for as long as it lives.
-func TemplateOf(rs *appsv1.ReplicaSet) *corev1.PodTemplateSpec {
-	template := rs.Spec.Template.DeepCopy()
-	delete(template.Labels, rollouts.PodTemplateHashLabel)
-	if takenOver(rs) {
-		delete(template.Labels, rollouts.ArgoPodTemplateHashLabel)
-	}
-	return template
-}
-
-// takenOver is true if a ReplicaSet was made by Argo Rollouts: it tells its pods from others by Argo's label and not
-// by ours, which every selector that we make has.
-func takenOver(rs *appsv1.ReplicaSet) bool {
-	selector := rs.Spec.Selector
-	if selector == nil {
-		return false
-	}
-	_, ours := selector.MatchLabels[rollouts.PodTemplateHashLabel]
-	_, argos := selector.MatchLabels[rollouts.ArgoPodTemplateHashLabel]
-	return argos && !ours
-}
-
 // mine is true if r controls the ReplicaSet, or may adopt it: it has no controller.
 func mine(r *rollouts.Rollout, rs *appsv1.ReplicaSet) bool {
 	owner := metav1.GetControllerOfNoCopy(rs)

@@ -1,0 +1,20 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// TemplateOf is the template that a ReplicaSet was made of, without what only its own selector needs. It is what a
+// template is compared with, and what an undo puts back.
+func TemplateOf(rs *appsv1.ReplicaSet) *corev1.PodTemplateSpec {
+	template := rs.Spec.Template.DeepCopy()
+	delete(template.Labels, rollouts.PodTemplateHashLabel)
+	withoutArgosLabel(rs, template)
+	return template
+}
