@@ -17,21 +17,7 @@ func TemplateOf(rs *appsv1.ReplicaSet) *corev1.PodTemplateSpec {
 	template := rs.Spec.Template.DeepCopy()
 	putOn(rs).takeOut(&template.ObjectMeta)
 	delete(template.Labels, rollouts.PodTemplateHashLabel)
-	if takenOver(rs) {
-		delete(template.Labels, rollouts.ArgoPodTemplateHashLabel)
-	}
+	withoutArgosLabel(rs, template)
 	withoutAntiAffinity(&template.Spec, rs.Annotations[rollouts.AntiAffinityAnnotation])
 	return template
-}
-
-// takenOver is true if a ReplicaSet was made by Argo Rollouts: it tells its pods from others by Argo's label and not
-// by ours, which every selector that we make has. A selector can never change.
-func takenOver(rs *appsv1.ReplicaSet) bool {
-	selector := rs.Spec.Selector
-	if selector == nil {
-		return false
-	}
-	_, ours := selector.MatchLabels[rollouts.PodTemplateHashLabel]
-	_, argos := selector.MatchLabels[rollouts.ArgoPodTemplateHashLabel]
-	return argos && !ours
 }
