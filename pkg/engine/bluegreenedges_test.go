@@ -4,6 +4,7 @@
 package engine_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -42,16 +43,20 @@ func TestBlueGreenTimedPromotion(t *testing.T) {
 
 // TestBlueGreenWaitsForItsService: missing, or another Rollout's, it is never taken for switched, and it heals.
 func TestBlueGreenWaitsForItsService(t *testing.T) {
-	breaks := map[string]func(*world){
-		"missing":            func(w *world) { w.RemoveService("demo-active") },
-		"managed by another": func(w *world) { w.GiveService("demo-active", "other") },
-	}
-	for name, break_ := range breaks {
+	for name, test := range map[string]struct {
+		happens func(*world)
+		message string
+	}{
+		"missing":            {func(w *world) { w.RemoveService("demo-active") }, "does not exist in namespace default"},
+		"managed by another": {func(w *world) { w.GiveService("demo-active", "other") }, `which Rollout "other" manages`},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := serving(t, blueGreen(2, keptFor(0)))
-			break_(w)
+			test.happens(w)
 			w.work()
-			w.is(rollouts.RolloutPhaseProgressing, "active service cutover pending")
+			if st := w.Rollout.Status; st.Phase == rollouts.RolloutPhaseHealthy || !strings.Contains(st.Message, test.message) {
+				t.Fatalf("%s %q, want %q in it", st.Phase, st.Message, test.message)
+			}
 			w.edit("image v2", image("v2"))
 			w.turns(120)
 			w.sizes("2 2")

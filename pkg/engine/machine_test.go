@@ -46,6 +46,11 @@ type machine struct {
 // newMachine is a machine with a Rollout that was just created, or is Healthy, or some way into an update.
 func newMachine(t *rapid.T) *machine {
 	m := &machine{Cluster: simulator.New(anyRollout(t), start), t: t}
+	for _, name := range serviceNames {
+		if rapid.IntRange(0, 3).Draw(t, "Service "+name) > 0 {
+			m.AddService(name)
+		}
+	}
 	m.edits = m.edit
 	m.begin()
 	return m
@@ -103,6 +108,7 @@ func (m *machine) run(stale bool) {
 			}
 		},
 		"meddle":  m.meddle,
+		"Service": m.meddleWithService,
 		"restart": func(*rapid.T) { _ = m.Restart() },
 		"undo":    func(t *rapid.T) { _ = m.Undo(rapid.Int64Range(0, 6).Draw(t, "to revision")) },
 	}
@@ -194,7 +200,7 @@ func (m *machine) verb(name string) bool {
 
 // edit changes something of the spec other than the image.
 func (m *machine) edit(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"scale", "scale", "steps", "pause", "bounds", "ready", "history", "deadline", "everything"}).Draw(t, "what") {
+	switch rapid.SampledFrom([]string{"scale", "scale", "steps", "pause", "bounds", "ready", "history", "deadline", "services", "threshold", "window", "metadata", "antiAffinity", "everything"}).Draw(t, "what") {
 	case "scale":
 		m.Edit("replicas", scale(anyReplicas.Draw(t, "replicas")))
 	case "steps":
@@ -215,6 +221,25 @@ func (m *machine) edit(t *rapid.T) {
 		m.Edit("revisionHistoryLimit", func(spec *rollouts.RolloutSpec) { spec.RevisionHistoryLimit = &n })
 	case "deadline":
 		m.Edit("progressDeadlineAbort", func(spec *rollouts.RolloutSpec) { spec.ProgressDeadlineAbort = !spec.ProgressDeadlineAbort })
+	case "services":
+		names := anyServices.Draw(t, "services")
+		m.Edit("services", func(spec *rollouts.RolloutSpec) {
+			spec.Strategy.Canary.StableService, spec.Strategy.Canary.CanaryService = names[0], names[1]
+		})
+	case "threshold":
+		threshold := anyThreshold(t)
+		m.Edit("replicaProgressThreshold", func(spec *rollouts.RolloutSpec) { spec.Strategy.Canary.ReplicaProgressThreshold = threshold })
+	case "window":
+		n := rapid.Int32Range(0, 3).Draw(t, "rollbackWindow")
+		m.Edit("rollbackWindow", func(spec *rollouts.RolloutSpec) { spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: n} })
+	case "metadata":
+		stable, canary := anyMetadata(t), anyMetadata(t)
+		m.Edit("metadata", func(spec *rollouts.RolloutSpec) {
+			spec.Strategy.Canary.StableMetadata, spec.Strategy.Canary.CanaryMetadata = stable, canary
+		})
+	case "antiAffinity":
+		anti := anyAntiAffinity.Draw(t, "antiAffinity")
+		m.Edit("antiAffinity", func(spec *rollouts.RolloutSpec) { spec.Strategy.Canary.AntiAffinity = anti })
 	case "everything":
 		n, name, list := anyReplicas.Draw(t, "replicas"), anyImage.Draw(t, "image"), anySteps.Draw(t, "steps")
 		m.Edit("replicas, image and steps", func(spec *rollouts.RolloutSpec) {
@@ -237,6 +262,23 @@ func (m *machine) meddle(t *rapid.T) {
 		if rs := m.any(t); rs != nil {
 			m.Remove(rs, atOnce || rs.DeletionTimestamp != nil)
 		}
+	}
+}
+
+// meddleWithService does what others may do to Services.
+func (m *machine) meddleWithService(t *rapid.T) {
+	name := rapid.SampledFrom(serviceNames).Draw(t, "name")
+	switch rapid.SampledFrom([]string{"nothing", "make", "remove", "give", "give back"}).Draw(t, "do") {
+	case "make":
+		if m.Service(name) == nil {
+			m.AddService(name)
+		}
+	case "remove":
+		m.RemoveService(name)
+	case "give":
+		m.GiveService(name, "other")
+	case "give back":
+		m.GiveService(name, "")
 	}
 }
 
@@ -301,6 +343,25 @@ var (
 	anySteps    = rapid.SliceOfN(rapid.Custom(anyStep), 0, 5)
 )
 
+var anyAntiAffinity = rapid.SampledFrom([]*rollouts.AntiAffinity{nil, required, preferred})
+
+// serviceNames are the Services that a Rollout may name.
+var serviceNames = []string{"one", "two"}
+
+// anyServices are the names of stableService and canaryService.
+var anyServices = rapid.SampledFrom([][2]string{{"", ""}, {"one", ""}, {"", "two"}, {"one", "two"}, {"two", "one"}, {"one", "two"}})
+
+func anyThreshold(t *rapid.T) *rollouts.ReplicaProgressThreshold {
+	switch rapid.IntRange(0, 2).Draw(t, "threshold") {
+	case 0:
+		return &rollouts.ReplicaProgressThreshold{Type: rollouts.ProgressThresholdPercent, Value: rapid.Int32Range(1, 100).Draw(t, "percent")}
+	case 1:
+		return &rollouts.ReplicaProgressThreshold{Type: rollouts.ProgressThresholdPods, Value: rapid.Int32Range(1, 6).Draw(t, "pods")}
+	default:
+		return nil
+	}
+}
+
 func anyStep(t *rapid.T) rollouts.CanaryStep {
 	if rapid.Bool().Draw(t, "weight") {
 		return weight(rapid.OneOf(rapid.Int32Range(0, 100), rapid.SampledFrom([]int32{0, 20, 50, 100})).Draw(t, "setWeight"))
@@ -317,5 +378,11 @@ func anyRollout(t *rapid.T) *rollouts.Rollout {
 	r.Spec.Template.Spec.Containers[0].Image = anyImage.Draw(t, "image")
 	r.Spec.MinReadySeconds = rapid.SampledFrom([]int32{0, 0, 3}).Draw(t, "minReadySeconds")
 	r.Spec.ProgressDeadlineAbort = rapid.Bool().Draw(t, "progressDeadlineAbort")
+	names := anyServices.Draw(t, "services")
+	r.Spec.Strategy.Canary.StableService, r.Spec.Strategy.Canary.CanaryService = names[0], names[1]
+	r.Spec.Strategy.Canary.ReplicaProgressThreshold = anyThreshold(t)
+	r.Spec.Strategy.Canary.StableMetadata, r.Spec.Strategy.Canary.CanaryMetadata = anyMetadata(t), anyMetadata(t)
+	r.Spec.Strategy.Canary.AntiAffinity = anyAntiAffinity.Draw(t, "antiAffinity")
+	r.Spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: rapid.Int32Range(0, 2).Draw(t, "rollbackWindow")}
 	return r
 }

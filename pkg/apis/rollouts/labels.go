@@ -32,6 +32,9 @@ const (
 	// previewMetadata in its template: which, as JSON. It is what is taken out again, and what a template is
 	// compared without.
 	PodMetadataAnnotation = "sluice.dev/pod-metadata"
+	// AntiAffinityAnnotation is on a ReplicaSet whose template has a term of antiAffinity besides the user's own: the
+	// hash that it is against. A template is compared without that term.
+	AntiAffinityAnnotation = "sluice.dev/anti-affinity"
 	// ManagedByRolloutAnnotation is on every Service whose selector Sluice keeps: the name of the Rollout. No other
 	// Rollout touches it.
 	ManagedByRolloutAnnotation = "sluice.dev/managed-by-rollout"
