@@ -238,7 +238,7 @@ func TestCanaryServicesKeepAPodThatIsAvailable(t *testing.T) {
 		w.Sleep(time.Second)
 		w.SyncAll()
 		w.settle()
-		w.leads(2, 2)
+		w.canaryLeads(2, 2)
 		w.pods("0 3")
 	}
 }
@@ -247,9 +247,9 @@ func TestCanaryServicesKeepAPodThatIsAvailable(t *testing.T) {
 func TestCanaryServicesKeepAPodInBetween(t *testing.T) {
 	w := served(t, bounded(rollout(4, weight(50), pause("")), "1", "100%"))
 	w.update("v2")
-	w.leads(1, 2)
+	w.canaryLeads(1, 2)
 	w.edit("v3", image("v3"))
 	w.settle()
-	w.leads(1, 3)
+	w.canaryLeads(1, 3)
 	w.pods("2 0 2")
 }
