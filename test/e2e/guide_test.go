@@ -82,6 +82,7 @@ func TestGuide(t *testing.T) {
 }
 
 // A first version that never becomes available is no stable one, so its successor goes straight to all pods.
+// Reference: 3.2 TestRolloutBadToGoodSetWeightUpdate
 func TestFirstVersionThatNeverRuns(t *testing.T) {
 	s := together(t)
 	r := newRollout("broken", 2, weight(50), pause())
@@ -101,6 +102,7 @@ func TestFirstVersionThatNeverRuns(t *testing.T) {
 }
 
 // A third version in mid-update starts at the first step and drains the second; the way back is the first.
+// Reference: 3.1 TestCanaryWithPausedRollout
 func TestNewVersionInMidUpdate(t *testing.T) {
 	s := together(t)
 	steps := []v1alpha1.CanaryStep{weight(20), pause(), weight(60), pause()}

@@ -25,6 +25,7 @@ func broken(r *v1alpha1.Rollout) {
 }
 
 // An update that makes no progress is Degraded after its deadline, and stays where it is.
+// Reference: 3.2 TestRolloutGoodToBadUpdate
 func TestProgressDeadline(t *testing.T) {
 	s := together(t)
 	r := newRollout("stuck", 4, weight(25), pause())
@@ -108,6 +109,7 @@ func TestSteadyState(t *testing.T) {
 }
 
 // The server tells how it is: health to everybody, metrics to whom the cluster lets read them.
+// Reference: 3.2 TestControllerMetrics
 func TestHealthAndMetrics(t *testing.T) {
 	s := together(t)
 	s.pausedUpdate("measured")
