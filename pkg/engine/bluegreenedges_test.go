@@ -54,9 +54,7 @@ func TestBlueGreenWaitsForItsService(t *testing.T) {
 			w := serving(t, blueGreen(2, keptFor(0)))
 			test.happens(w)
 			w.work()
-			if st := w.Rollout.Status; st.Phase == rollouts.RolloutPhaseHealthy || !strings.Contains(st.Message, test.message) {
-				t.Fatalf("%s %q, want %q in it", st.Phase, st.Message, test.message)
-			}
+			w.notHealthy(test.message)
 			w.edit("image v2", image("v2"))
 			w.turns(120)
 			w.sizes("2 2")
@@ -69,15 +67,23 @@ func TestBlueGreenWaitsForItsService(t *testing.T) {
 	}
 }
 
+// notHealthy checks that the Rollout is not, and why.
+func (w *world) notHealthy(message string) {
+	w.t.Helper()
+	if st := w.Rollout.Status; st.Phase == rollouts.RolloutPhaseHealthy || !strings.Contains(st.Message, message) {
+		w.t.Fatalf("%s %q, want %q in it", st.Phase, st.Message, message)
+	}
+}
+
 func TestBlueGreenFirstDeploymentWaitsForItsService(t *testing.T) {
 	w := newWorld(t, blueGreen(2, manual))
 	w.turns(5)
 	w.pods("2")
-	w.is(rollouts.RolloutPhaseProgressing, "active service cutover pending")
+	w.notHealthy("does not exist in namespace default")
 	w.refused(w.Abort(), "NoStable")
 	w.AddService("demo-active")
 	w.turns(5)
-	w.is(rollouts.RolloutPhaseProgressing, "preview service cutover pending")
+	w.notHealthy(`names Service "demo-preview", which does not exist`)
 	w.AddService("demo-preview")
 	w.settle()
 	w.is(rollouts.RolloutPhaseHealthy, "")

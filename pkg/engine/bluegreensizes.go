@@ -145,11 +145,11 @@ func (d *decider) blueGreenMove() (split, []int32) {
 	}
 	for i, rs := range d.older {
 		if !d.keptByDelay(rs) {
-			room -= roomOf(poolOf(rs), older[i])
+			room -= max(older[i], poolOf(rs).occupies())
 		}
 	}
 	next := split{stable: toward(stable, goal.stable, room-current.occupies())}
-	next.canary = toward(current, goal.canary, room-roomOf(stable, next.stable))
+	next.canary = toward(current, goal.canary, room-max(next.stable, stable.occupies()))
 	return next, older
 }
 
@@ -159,14 +159,6 @@ func toward(p pool, goal, room int32) int32 {
 		return goal
 	}
 	return max(p.size, min(goal, room))
-}
-
-// roomOf is the room that a ReplicaSet takes until its pods have followed its next size.
-func roomOf(p pool, next int32) int32 {
-	if !p.observed {
-		return max(next, p.occupies())
-	}
-	return max(next, p.pods)
 }
 
 // olderBlueGreen is the next sizes of the ReplicaSets that are neither new nor stable. One that a Service leads to
