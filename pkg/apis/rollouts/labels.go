@@ -44,6 +44,12 @@ const (
 	// WorkloadReplicasAnnotation is on a Deployment that is scaled down for a Rollout: the replicas that it had
 	// before. It is never scaled above them again.
 	WorkloadReplicasAnnotation = "sluice.dev/replicas-before"
+	// ArgoPodTemplateHashLabel is what Argo Rollouts has in place of PodTemplateHashLabel. It stays on the ReplicaSets,
+	// and the pods, that were taken over from it, since the selector of a ReplicaSet never changes.
+	ArgoPodTemplateHashLabel = "rollouts-pod-template-hash"
+	// MigrationAnnotation is on the running ReplicaSet of a Rollout that is being taken over from Argo Rollouts, until
+	// that is done: the Rollout to create, as JSON. It is what 'kubectl sluice migrate --live' goes on from.
+	MigrationAnnotation = "sluice.dev/migration"
 )
 
 // The values of OutcomeAnnotation.
