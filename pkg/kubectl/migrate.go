@@ -45,8 +45,8 @@ type migrateOptions struct {
 	output    string
 
 	live, all, back bool
-	dryRun    migrateDryRun
-	timeout   time.Duration
+	dryRun          migrateDryRun
+	timeout         time.Duration
 
 	dropUnsupported bool
 }
