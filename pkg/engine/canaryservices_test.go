@@ -216,3 +216,40 @@ func TestServiceThatSelectsOtherPodsIsLeftAlone(t *testing.T) {
 		t.Error("the Service was written")
 	}
 }
+
+// Of pods that are ready and not yet available any may stay when a ReplicaSet is cut: so many are kept that an available
+// one surely is among them.
+func TestCanaryServicesKeepAPodThatIsAvailable(t *testing.T) {
+	for kept := range 3 {
+		r := bounded(rollout(3, weight(100), pause("")), "100%", "0")
+		r.Spec.MinReadySeconds = 30
+		w := served(t, r)
+		w.edit("v2", image("v2"))
+		w.Reconcile()
+		w.SyncAll()
+		w.Sleep(30 * time.Second) // The new pods are ready, and nearly available.
+		w.SyncAll()
+		stable := w.ReplicaSets()[0]
+		for i := range 3 {
+			if i != kept {
+				w.Disturb(stable, i)
+			}
+		}
+		w.Sleep(time.Second)
+		w.SyncAll()
+		w.settle()
+		w.canaryLeads(2, 2)
+		w.pods("0 3")
+	}
+}
+
+// Nor does a revision in between lose its last pod before canaryService leads elsewhere, however fast it could go.
+func TestCanaryServicesKeepAPodInBetween(t *testing.T) {
+	w := served(t, bounded(rollout(4, weight(50), pause("")), "1", "100%"))
+	w.update("v2")
+	w.canaryLeads(1, 2)
+	w.edit("v3", image("v3"))
+	w.settle()
+	w.canaryLeads(1, 3)
+	w.pods("2 0 2")
+}

@@ -29,7 +29,8 @@ func guardServices(c *simulator.Cluster, fail func(format string, args ...any)) 
 	c.OnWrite = func(before, after *appsv1.ReplicaSet) {
 		checkBounds(c, fail, before, after)
 		n, surge, _ := bounds(c.Rollout)
-		if before == nil || after == nil || n == 0 || n+surge-leavingPods(c) < 2 || c.Remaining(before) == 0 || c.Remaining(after) > 0 {
+		// What is not cut loses no pod, though a change of minReadySeconds may make it wait for its pods again.
+		if before == nil || after == nil || *after.Spec.Replicas >= *before.Spec.Replicas || n == 0 || n+surge-leavingPods(c) < 2 || c.Remaining(before) == 0 || c.Remaining(after) > 0 {
 			return
 		}
 		others := slices.ContainsFunc(c.ReplicaSets(), func(rs *appsv1.ReplicaSet) bool {
