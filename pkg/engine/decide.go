@@ -18,10 +18,15 @@ func Decide(s Snapshot) Decision {
 	if s.Rollout.DeletionTimestamp != nil {
 		return farewell(s)
 	}
+	s = Effective(s)
 	d := newDecider(s)
 	switch {
 	case d.newerThanStore() != nil:
 		d.hold()
+	case len(d.workloadProblems()) > 0:
+		d.awaitWorkload()
+	case d.workloadMoved():
+		d.follow()
 	case len(d.orphans) > 0:
 		d.adopt()
 	default:
@@ -38,6 +43,7 @@ func Decide(s Snapshot) Decision {
 		d.evict()
 		d.cleanUp()
 		d.describe()
+		d.scaleWorkload()
 	}
 	return d.decision()
 }

@@ -26,6 +26,9 @@ type Snapshot struct {
 	// Services are those of the namespace that the Rollout names, and those that carry its name as the annotation
 	// sluice.dev/managed-by-rollout. Their order does not matter.
 	Services []*corev1.Service
+	// Workload is the Deployment that the Rollout takes its template from; nil if it names none, or if that does not
+	// exist.
+	Workload *appsv1.Deployment
 	// EvictionRefused is why the host refused the last eviction of the restart in progress; empty if it
 	// did not.
 	EvictionRefused string
@@ -33,8 +36,8 @@ type Snapshot struct {
 	Now time.Time
 }
 
-// Decision is what is to be written, in this order: Adopt, Create, Scale, Pods, Services, Evict, Delete, Status; or
-// Status first, if StatusFirst is set. The zero Decision writes nothing.
+// Decision is what is to be written, in this order: Adopt, Create, Scale, Pods, Services, Workload, Evict, Delete,
+// Status; or Status first, if StatusFirst is set. The zero Decision writes nothing.
 type Decision struct {
 	// Adopt are ReplicaSets to be given a controller reference to the Rollout.
 	Adopt []ReplicaSetRef
@@ -47,6 +50,8 @@ type Decision struct {
 	Pods []PodChange
 	// Services are Services to be led to another ReplicaSet, in the order in which they must be written.
 	Services []ServiceChange
+	// Workload is the change of the size of the Deployment that the template is taken from; nil if that stays.
+	Workload *WorkloadChange
 	// Delete are old ReplicaSets without pods beyond the history limit.
 	Delete []ReplicaSetRef
 	// Evict are pods to be evicted, which a PodDisruptionBudget may refuse.
@@ -106,6 +111,17 @@ type ServiceChange struct {
 	Hash string
 	// ManagedBy is the new value of the annotation sluice.dev/managed-by-rollout; empty takes it off.
 	ManagedBy string
+}
+
+// WorkloadChange is a new size of a Deployment, in one write that fails if it has changed since.
+type WorkloadChange struct {
+	Name            string
+	UID             types.UID
+	ResourceVersion string
+	// Replicas is the new size. Unit: pods.
+	Replicas int32
+	// Before is the value of the annotation sluice.dev/replicas-before: what the size was before the first change.
+	Before int32
 }
 
 // PodRef names one pod, and no other of the same name.

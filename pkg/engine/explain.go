@@ -32,7 +32,7 @@ type ControllerState struct {
 // Explain says what keeps a Rollout from going on: what to look at first is in front. nil if nothing does. What is
 // wrong with pods comes before what people have decided: the way out is not to promote, resume or retry them.
 func Explain(s Snapshot, controller ControllerState) []rollouts.Blocker {
-	e := &explainer{decider: newDecider(s)}
+	e := &explainer{decider: newDecider(Effective(s))}
 	if s.Rollout.DeletionTimestamp != nil {
 		e.beingDeleted()
 		return e.blockers
@@ -47,6 +47,7 @@ func Explain(s Snapshot, controller ControllerState) []rollouts.Blocker {
 	}
 	e.notObserved()
 	e.refused()
+	e.workload()
 	e.services()
 	ailing, starting := e.ailingPods()
 	e.pods(ailing)

@@ -236,6 +236,9 @@ func newReplicaSet(r *rollouts.Rollout, size int32) *appsv1.ReplicaSet {
 	if author := newestAuthor(&r.Status); author != "" {
 		rs.Annotations[rollouts.AuthorAnnotation] = author
 	}
+	if r.Spec.WorkloadRef != nil {
+		rs.Annotations[rollouts.WorkloadTemplateAnnotation] = templateDigest(&r.Spec.Template)
+	}
 	return withPodMetadata(r, withAntiAffinity(r, rs))
 }
 

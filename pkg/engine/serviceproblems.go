@@ -76,8 +76,12 @@ func servicesByField(r *rollouts.Rollout) []namedService {
 // judgeServices sets the condition InvalidSpec by the Services that the Rollout names: Unknown at first, and True when
 // it has lasted. A canary goes on moving pods meanwhile.
 func (d *decider) judgeServices() {
+	d.judge(d.serviceProblems())
+}
+
+// judge sets the condition InvalidSpec by what the Rollout names and cannot use.
+func (d *decider) judge(problems []serviceProblem) {
 	st := &d.rollout.Status
-	problems := d.serviceProblems()
 	if len(problems) == 0 {
 		removeCondition(st, rollouts.RolloutInvalidSpec)
 		return

@@ -84,6 +84,8 @@ func withSpec(r *rollouts.Rollout, change func(*rollouts.RolloutSpec)) *rollouts
 // an author of the template from then on. The error is a *Refusal; r is not modified.
 func Undo(r *rollouts.Rollout, rss []*appsv1.ReplicaSet, toRevision int64, who Actor, now time.Time) (*Transition, error) {
 	switch {
+	case r.Spec.WorkloadRef != nil:
+		return nil, templateOfWorkload(r)
 	case !observed(r):
 		return nil, notObserved()
 	case held(r):

@@ -52,6 +52,7 @@ func (d *decider) countServing() {
 func (d *decider) describe() {
 	r, st := d.rollout, &d.rollout.Status
 	st.ObservedGeneration = r.Generation
+	d.describeWorkload()
 	st.Selector = selectorString(r)
 	st.CurrentStepHash = stepHash(steps(r))
 	setWeights(r)
@@ -122,6 +123,7 @@ func (d *decider) countsMayWait() time.Duration {
 func essence(st *rollouts.RolloutStatus) *rollouts.RolloutStatus {
 	e := *st
 	e.Message = ""
+	e.WorkloadObservedGeneration = 0
 	e.Replicas, e.UpdatedReplicas, e.ReadyReplicas, e.AvailableReplicas, e.HPAReplicas = 0, 0, 0, 0, 0
 	e.Conditions = nil
 	for _, c := range st.Conditions {

@@ -46,6 +46,10 @@ const (
 	ReasonNoSuchRevision = "NoSuchRevision"
 	// ReasonAlreadyThere: the revision to go back to is the current one.
 	ReasonAlreadyThere = "AlreadyThere"
+	// ReasonTemplateOfWorkload: the template is that of a Deployment, which is to be changed in its place.
+	ReasonTemplateOfWorkload = "TemplateOfWorkload"
+	// ReasonWorkloadMissing: the Deployment of workloadRef cannot be used, so nobody knows what would happen.
+	ReasonWorkloadMissing = "WorkloadMissing"
 	// ReasonNothingToOverride: override was set, and no approval is asked for.
 	ReasonNothingToOverride = "NothingToOverride"
 	// ReasonAlreadyApproved: this user has approved the step before.

@@ -44,9 +44,9 @@ type migrateOptions struct {
 	recursive bool
 	output    string
 
-	live, all bool
-	dryRun    migrateDryRun
-	timeout   time.Duration
+	live, all, back bool
+	dryRun          migrateDryRun
+	timeout         time.Duration
 
 	dropUnsupported bool
 }
@@ -67,12 +67,16 @@ thing done is printed. When it fails, or is interrupted, it says where things
 stand, and the same command goes on from there; the pods run all the while.
 
 Whatever makes the Rollout of Argo's again, as Argo CD or Flux from Git, must have
-been told of the new manifest, or be suspended, before.`
+been told of the new manifest, or be suspended, before.
+
+With --back it goes from a Rollout of Sluice that takes its template from a
+Deployment back to that Deployment: this gets its pods again, and only when these
+are available the Rollout goes, with its own. It too goes on from where it stopped.`
 
 func (p *plugin) migrateCommand() *cobra.Command {
 	o := migrateOptions{timeout: 5 * time.Minute, dryRun: dryRunNone, output: formatYAML}
 	cmd := &cobra.Command{
-		Use:   "migrate (-f FILE | -k FOLDER | --live (NAME... | --all))",
+		Use:   "migrate (-f FILE | -k FOLDER | --live (NAME... | --all) | --back NAME)",
 		Short: "Move Rollouts of Argo Rollouts to Sluice",
 		Long:  migrateLong,
 		Example: `  # Manifests: see what is not carried, and keep what is
@@ -85,10 +89,16 @@ func (p *plugin) migrateCommand() *cobra.Command {
   kubectl sluice migrate --live demo --dry-run=server
 
   # Move it; its pods run on
-  kubectl sluice migrate --live demo`,
+  kubectl sluice migrate --live demo
+
+  # Hand the pods of a Rollout with workloadRef back to the Deployment
+  kubectl sluice migrate --back demo`,
 		Args:              func(cmd *cobra.Command, args []string) error { return o.check(cmd, args) },
 		ValidArgsFunction: p.completeArgoRollouts,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.back {
+				return p.migrateBack(cmd.Context(), args[0], o.timeout)
+			}
 			if !o.live {
 				return p.migrateFiles(&o)
 			}
@@ -101,9 +111,10 @@ func (p *plugin) migrateCommand() *cobra.Command {
 	flags.BoolVarP(&o.recursive, "recursive", "R", false, "With -f: the folders in a folder too")
 	flags.StringVarP(&o.output, "output", "o", o.output, "With -f or -k: yaml or json")
 	flags.BoolVar(&o.live, "live", false, "Move Rollouts in the cluster, and restart no pod")
+	flags.BoolVar(&o.back, "back", false, "Hand the pods of a Rollout back to the Deployment that it takes its template from")
 	flags.BoolVar(&o.all, "all", false, "With --live: all Rollouts of Argo's in the namespace")
 	flags.Var(&o.dryRun, "dry-run", "With --live: check, and say what would be done; server also has the servers check the new Rollout")
-	flags.DurationVar(&o.timeout, "timeout", o.timeout, "With --live: how long one Rollout may take; 0 is for ever")
+	flags.DurationVar(&o.timeout, "timeout", o.timeout, "With --live or --back: how long one Rollout may take; 0 is for ever")
 	flags.BoolVar(&o.dropUnsupported, "drop-unsupported", false, "Leave out steps, and with --live fields, that Sluice does not have, and name them")
 	completeFlag(cmd, "output", cobra.FixedCompletions([]string{formatYAML, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "dry-run", cobra.FixedCompletions([]string{dryRunNone, dryRunClient, dryRunServer}, cobra.ShellCompDirectiveNoFileComp))
@@ -122,6 +133,8 @@ func (o *migrateOptions) check(cmd *cobra.Command, args []string) error {
 		return names[at]
 	}
 	switch {
+	case o.back:
+		return o.checkBack(fromFiles, given("live", "all", "dry-run", "output", "recursive", "drop-unsupported"), args)
 	case o.live && fromFiles:
 		return errors.New("give either manifests, with -f or -k, or --live, not both")
 	case o.live && given("output", "recursive") != "":

@@ -111,6 +111,9 @@ func (p *plugin) setImage(ctx context.Context, name string, changes []imageChang
 // imagePatch is a strategic merge patch with nothing in it but the images that change and the
 // resourceVersion that they were read at; nil if none changes.
 func imagePatch(r *v1alpha1.Rollout, changes []imageChange) ([]byte, error) {
+	if ref := r.Spec.WorkloadRef; ref != nil {
+		return nil, fmt.Errorf("the template of %s is that of Deployment %q: kubectl set image deployment/%s CONTAINER=IMAGE -n %s", printed(r.Name), ref.Name, ref.Name, r.Namespace)
+	}
 	pod := &r.Spec.Template.Spec
 	containers, initContainers := images(pod.Containers), images(pod.InitContainers)
 	wanted := maps.Clone(containers)

@@ -68,15 +68,15 @@ var sections = []section{
 		{"TestKubectlWaitForPaused", "`kubectl wait --for=condition=Paused` works", ""},
 		{"TestCompleteRolloutRestart", "a restart long after the deadline is no deadline", ""},
 		{"TestKubectlWaitForCompleted", "`kubectl wait --for=condition=Healthy` works", ""},
-		{"TestWorkloadRefTemplate", "a template beside `workloadRef` is invalid", notYet},
-		{"TestWorkloadRef", "a Rollout takes its template from a Deployment", notYet},
+		{"TestWorkloadRefTemplate", "a template beside `workloadRef` is invalid", "Nothing of the kind can be stored: it is refused with the path of the field."},
+		{"TestWorkloadRef", "a Rollout takes its template from a Deployment", ""},
 		{"TestControllerMetrics", "metrics are served", ""},
 		{"TestRolloutPauseDurationGreaterThanProgressDeadlineSeconds", "a pause longer than the deadline is never Degraded", ""},
-		{"TestScaleDownOnSuccess", "`scaleDown: onsuccess` takes the Deployment to 0 when Healthy", notYet},
-		{"TestScaleDownProgressively", "`scaleDown: progressively` does so pod by pod", notYet},
-		{"TestScaleDownProgressivelyCompleted", "and leaves the Deployment at 0 afterwards", notYet},
-		{"TestScaleDownProgressivelyCompletedCanary", "so it does with canary", notYet},
-		{"TestNeverScaleDown", "`scaleDown: never` leaves the Deployment alone", notYet},
+		{"TestScaleDownOnSuccess", "`scaleDown: onsuccess` takes the Deployment to 0 when Healthy", ""},
+		{"TestScaleDownProgressively", "`scaleDown: progressively` does so pod by pod", ""},
+		{"TestScaleDownProgressivelyCompleted", "and leaves the Deployment at 0 afterwards", ""},
+		{"TestScaleDownProgressivelyCompletedCanary", "so it does with canary", ""},
+		{"TestNeverScaleDown", "`scaleDown: never` leaves the Deployment alone", ""},
 		{"TestSpecAndReplicaChangeSameTime", "template and replicas may change in one write", ""},
 	}},
 	{"3.3", "Blue-green", []behaviour{
@@ -91,6 +91,3 @@ var sections = []section{
 		{"TestRollbackAnalysisOutsideWindow", "going back further takes them", ""},
 	}},
 }
-
-// notYet is why nothing shows what needs workloadRef.
-const notYet = "`workloadRef` is not served yet; it is refused by name."

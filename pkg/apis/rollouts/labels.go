@@ -38,6 +38,12 @@ const (
 	// ManagedByRolloutAnnotation is on every Service whose selector Sluice keeps: the name of the Rollout. No other
 	// Rollout touches it.
 	ManagedByRolloutAnnotation = "sluice.dev/managed-by-rollout"
+	// WorkloadTemplateAnnotation is on a ReplicaSet whose template was taken from a Deployment: a digest of it. So it is
+	// known which one it was, though the cluster has changed it on the way.
+	WorkloadTemplateAnnotation = "sluice.dev/workload-template"
+	// WorkloadReplicasAnnotation is on a Deployment that is scaled down for a Rollout: the replicas that it had
+	// before. It is never scaled above them again.
+	WorkloadReplicasAnnotation = "sluice.dev/replicas-before"
 	// ArgoPodTemplateHashLabel is what Argo Rollouts has in place of PodTemplateHashLabel. It stays on the ReplicaSets,
 	// and the pods, that were taken over from it, since the selector of a ReplicaSet never changes.
 	ArgoPodTemplateHashLabel = "rollouts-pod-template-hash"

@@ -167,6 +167,12 @@ const (
 	BlockerControllerStopped BlockerCode = "ControllerStopped"
 	// BlockerHeld: the ReplicaSets carry a higher revision than the Rollout, so nothing is done.
 	BlockerHeld BlockerCode = "Held"
+	// BlockerWorkloadMissing: the Deployment of workloadRef does not exist.
+	BlockerWorkloadMissing BlockerCode = "WorkloadMissing"
+	// BlockerWorkloadMismatch: the Deployment of workloadRef has pods that spec.selector does not match.
+	BlockerWorkloadMismatch BlockerCode = "WorkloadMismatch"
+	// BlockerWorkloadScaledUp: the Deployment that was scaled down for this Rollout has pods again.
+	BlockerWorkloadScaledUp BlockerCode = "WorkloadScaledUp"
 	// BlockerServiceMissing: a Service that the strategy names does not exist.
 	BlockerServiceMissing BlockerCode = "ServiceMissing"
 	// BlockerServiceTaken: a Service that the strategy names is managed by another Rollout.

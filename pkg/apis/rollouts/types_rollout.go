@@ -6,6 +6,7 @@ package rollouts
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
@@ -48,14 +49,16 @@ type RolloutSpec struct {
 	Replicas *int32
 
 	// selector finds the pods that belong to this Rollout. It must match the labels of the template,
-	// must not be empty (that would select every pod of the namespace), and cannot be changed after
-	// creation; each of these is refused as Invalid.
+	// must not be empty (that would select every pod of the namespace), and cannot be changed once it
+	// is set; each of these is refused as Invalid. With workloadRef it may be left out: then it is that
+	// of the Deployment. Otherwise it is required.
 	Selector *metav1.LabelSelector
 
 	// template describes the pods. A write that changes it starts a new revision, unless it equals
 	// the template of a ReplicaSet that still exists: then the Rollout goes back to that revision.
 	// It is validated and defaulted by the cluster's own API server before it is stored; what that
-	// refuses is refused here, with the same messages. The only restartPolicy allowed is Always.
+	// refuses is refused here, with the same messages. The only restartPolicy allowed is Always. It is
+	// required, unless workloadRef is set: then it must be left out.
 	Template corev1.PodTemplateSpec
 
 	// minReadySeconds is how long a new pod must be ready without any of its containers crashing
@@ -92,6 +95,11 @@ type RolloutSpec struct {
 	// rollbackWindow lets a return to a recent revision skip steps and pauses. To skip an approval by it needs the
 	// verb override on rollouts.
 	RollbackWindow *RollbackWindow
+
+	// workloadRef names a Deployment of the namespace whose template this Rollout runs, in place of template:
+	// a change of that starts a revision. The template is read when it is needed, and never stored here. While the
+	// Deployment does not exist nothing is moved, and explain says so.
+	WorkloadRef *WorkloadRef
 }
 
 // RollbackWindow says which revisions are recent.
@@ -213,6 +221,13 @@ type RolloutStatus struct {
 
 	// blueGreen is the state of the blueGreen strategy.
 	BlueGreen *BlueGreenStatus
+
+	// workloadObservedGeneration is the generation of the Deployment of spec.workloadRef whose template was last looked
+	// at; 0 without one.
+	WorkloadObservedGeneration int64
+
+	// workloadScaledDown is the uid of the Deployment that was scaled down, once that is done: it is not scaled again.
+	WorkloadScaledDown types.UID
 }
 
 // ActionOutcome says what a verb did.
@@ -390,6 +405,9 @@ const (
 	// RolloutRestarting: pods older than spec.restartAt are being replaced; the message says what that
 	// waits for.
 	RolloutRestarting RolloutConditionType = "Restarting"
+	// RolloutWorkloadScaledUp: the Deployment that was scaled down for this Rollout has pods again, so that there are
+	// twice as many as wanted. It is left alone.
+	RolloutWorkloadScaledUp RolloutConditionType = "WorkloadScaledUp"
 )
 
 // RolloutCondition is one observation of a Rollout.

@@ -39,7 +39,7 @@ func (t *term) apply(ctx context.Context, seen *observation, page *entry, d engi
 	switch {
 	case errors.Is(err, errNameTaken):
 		d = engine.Decision{
-			Status: &engine.Collide(seen.hub).Status,
+			Status: &engine.Collide(seen.effective()).Status,
 			Events: []engine.Event{{Warning: true, Reason: "ReplicaSetNameTaken", Message: err.Error()}},
 		}
 	case errors.As(err, &no):
@@ -89,6 +89,9 @@ func (t *term) applyToHost(ctx context.Context, seen *observation, page *entry, 
 			return nil, err
 		}
 	}
+	if err := t.scaleWorkload(ctx, seen.served.Namespace, page, d.Workload); err != nil {
+		return nil, err
+	}
 	if err := t.evict(ctx, seen, page, d.Evict); err != nil {
 		return nil, err
 	}
@@ -123,7 +126,7 @@ func (t *term) applyToReplicaSets(ctx context.Context, seen *observation, page *
 // first; what is only scaled, led elsewhere or deleted would be moved again, and the mark may follow.
 func (t *term) mark(ctx context.Context, seen *observation, d engine.Decision) error {
 	owning := len(d.Adopt) > 0 || d.Create != nil
-	if !owning && len(d.Scale)+len(d.Services)+len(d.Delete) == 0 {
+	if !owning && len(d.Scale)+len(d.Services)+len(d.Delete) == 0 && d.Workload == nil {
 		return nil
 	}
 	version, err := strconv.ParseUint(seen.served.ResourceVersion, 10, 64)

@@ -92,7 +92,11 @@ func (c *Controller) handleEvents() error {
 		return err
 	}
 	onServices, err := c.handleServices()
-	c.handlers = append(c.handlers, onRollouts, onReplicaSets, onPods, onServices)
+	if err != nil {
+		return err
+	}
+	onWorkloads, err := c.handleWorkloads()
+	c.handlers = append(c.handlers, onRollouts, onReplicaSets, onPods, onServices, onWorkloads)
 	return err
 }
 

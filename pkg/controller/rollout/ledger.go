@@ -29,7 +29,7 @@ func (l *ledger) entry(key types.NamespacedName, uid types.UID) *entry {
 	defer l.mu.Unlock()
 	e := l.entries[key]
 	if e == nil || e.uid != uid {
-		e = &entry{uid: uid, replicaSets: map[types.UID]expectation{}, services: map[types.UID]expectation{}, pods: map[types.UID]written{}}
+		e = &entry{uid: uid, replicaSets: map[types.UID]expectation{}, services: map[types.UID]expectation{}, workloads: map[types.UID]expectation{}, pods: map[types.UID]written{}}
 		l.entries[key] = e
 	}
 	return e
@@ -56,6 +56,8 @@ type entry struct {
 	replicaSets map[types.UID]expectation
 	// services are the expectations of single Services.
 	services map[types.UID]expectation
+	// workloads are the expectations of Deployments.
+	workloads map[types.UID]expectation
 	// pods are the last writes of single pods. Nothing waits for the cache to show them: they are only not written
 	// again before it does.
 	pods map[types.UID]written
@@ -65,7 +67,7 @@ type entry struct {
 	refusedAt       time.Time
 }
 
-// expectation is what the cache must show of a ReplicaSet or a Service.
+// expectation is what the cache must show of a ReplicaSet, a Service or a Deployment.
 type expectation struct {
 	// resourceVersion is the lowest that the cache must show; if it shows no such object it must have come
 	// as far as this.
@@ -86,6 +88,9 @@ type view interface {
 	// service and servicesProgress return the same of Services.
 	service(uid types.UID) (resourceVersion string, deleting, found bool)
 	servicesProgress() string
+	// workloadVersion and workloadsProgress return the same of Deployments.
+	workloadVersion(uid types.UID) (resourceVersion string, deleting, found bool)
+	workloadsProgress() string
 }
 
 func (e *entry) expectRollout(resourceVersion string, now time.Time) {
@@ -106,6 +111,10 @@ func (e *entry) expectService(uid types.UID, resourceVersion string, now time.Ti
 	e.expect(e.services, uid, resourceVersion, now)
 }
 
+func (e *entry) expectWorkload(uid types.UID, resourceVersion string, now time.Time) {
+	e.expect(e.workloads, uid, resourceVersion, now)
+}
+
 func (e *entry) expectServiceGone(uid types.UID, now time.Time) {
 	e.services[uid], e.since = expectation{deleted: true}, now
 }
@@ -121,7 +130,8 @@ func (e *entry) expect(all map[types.UID]expectation, uid types.UID, resourceVer
 // expected no longer.
 func (e *entry) behind(v view) bool {
 	return older(v.rolloutVersion(), e.rollout) ||
-		unmet(e.replicaSets, v.replicaSet, v.progress) || unmet(e.services, v.service, v.servicesProgress)
+		unmet(e.replicaSets, v.replicaSet, v.progress) || unmet(e.services, v.service, v.servicesProgress) ||
+		unmet(e.workloads, v.workloadVersion, v.workloadsProgress)
 }
 
 // shows returns what a cache shows of one object.

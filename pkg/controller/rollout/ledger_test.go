@@ -15,9 +15,11 @@ type shown struct {
 	rollout     string
 	replicaSets map[types.UID]string
 	services    map[types.UID]string
+	workloads   map[types.UID]string
 	deleting    types.UID
-	// upTo is how far the cache of ReplicaSets has come, servicesUpTo how far that of Services.
-	upTo, servicesUpTo string
+	// upTo is how far the cache of ReplicaSets has come, servicesUpTo and workloadsUpTo how far those of Services and
+	// Deployments.
+	upTo, servicesUpTo, workloadsUpTo string
 }
 
 func (s shown) rolloutVersion() string { return s.rollout }
@@ -32,11 +34,18 @@ func (s shown) service(uid types.UID) (string, bool, bool) {
 	return version, s.deleting == uid, found
 }
 
+func (s shown) workloadsProgress() string { return s.workloadsUpTo }
+func (s shown) workloadVersion(uid types.UID) (string, bool, bool) {
+	version, found := s.workloads[uid]
+	return version, s.deleting == uid, found
+}
+
 func TestBehind(t *testing.T) {
 	now := time.Now()
 	wroteRollout := func(e *entry) { e.expectRollout("100", now) }
 	wroteReplicaSet := func(e *entry) { e.expectReplicaSet("a", "100", now) }
 	deleted := func(e *entry) { e.expectDeleted("a", now) }
+	wroteWorkload := func(e *entry) { e.expectWorkload("w", "100", now) }
 	wroteService := func(e *entry) { e.expectService("s", "100", now) }
 	serviceGone := func(e *entry) { e.expectServiceGone("s", now) }
 	for _, tc := range []struct {
@@ -55,6 +64,9 @@ func TestBehind(t *testing.T) {
 		{"created, not shown yet", wroteReplicaSet, shown{upTo: "99"}, true},
 		{"created, and gone again since", wroteReplicaSet, shown{upTo: "101"}, false},
 		{"created, in a cache that has seen nothing at all", wroteReplicaSet, shown{}, true},
+		{"the Deployment as before the write", wroteWorkload, shown{workloads: map[types.UID]string{"w": "99"}, workloadsUpTo: "99"}, true},
+		{"the Deployment as written", wroteWorkload, shown{workloads: map[types.UID]string{"w": "100"}}, false},
+		{"the Deployment gone since", wroteWorkload, shown{workloadsUpTo: "101"}, false},
 		{"deleted, still shown", deleted, shown{replicaSets: map[types.UID]string{"a": "99"}}, true},
 		{"deleted, about to go", deleted, shown{replicaSets: map[types.UID]string{"a": "101"}, deleting: "a"}, false},
 		{"deleted, gone", deleted, shown{}, false},

@@ -41,7 +41,7 @@ func (c *Controller) LookUp(key types.NamespacedName) (engine.Snapshot, bool) {
 
 func (c *Controller) look(r *rollouts.Rollout, served *v1alpha1.Rollout) engine.Snapshot {
 	replicaSets := c.replicaSetsOf(served)
-	return engine.Snapshot{Rollout: r, ReplicaSets: replicaSets, Pods: c.podsOf(replicaSets), Services: c.servicesOf(r), Now: c.config.Clock.Now()}
+	return engine.Snapshot{Rollout: r, ReplicaSets: replicaSets, Pods: c.podsOf(replicaSets), Services: c.servicesOf(r), Workload: c.workloadOf(r), Now: c.config.Clock.Now()}
 }
 
 // Keys are the names of all Rollouts of a namespace, or of all namespaces, as the cache shows them.

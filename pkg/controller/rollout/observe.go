@@ -35,6 +35,10 @@ type observation struct {
 	services []*corev1.Service
 	// servicesUpTo is the resourceVersion up to which changes of Services are known.
 	servicesUpTo string
+	// workload is the Deployment that the Rollout refers to; nil if it refers to none, or if that does not exist.
+	workload *appsv1.Deployment
+	// workloadsUpTo is the resourceVersion up to which changes of Deployments are known.
+	workloadsUpTo string
 }
 
 var _ view = &observation{}
@@ -65,7 +69,7 @@ func (o *observation) service(uid types.UID) (resourceVersion string, deleting, 
 
 // snapshot is what is decided on. Pods are looked at in a restart, and where something is put on them.
 func (t *term) snapshot(o *observation, page *entry) engine.Snapshot {
-	s := engine.Snapshot{Rollout: o.hub, ReplicaSets: o.replicaSets, Services: o.services, Now: t.config.Clock.Now()}
+	s := engine.Snapshot{Rollout: o.hub, ReplicaSets: o.replicaSets, Services: o.services, Workload: o.workload, Now: t.config.Clock.Now()}
 	if restarting(o.served) {
 		s.EvictionRefused = page.refusedEviction(s.Now)
 	}
@@ -103,6 +107,8 @@ func (c *Controller) fromCache(key types.NamespacedName) *observation {
 	o.replicaSets = c.replicaSetsOf(o.served)
 	o.servicesUpTo = c.services.GetStore().LastStoreSyncResourceVersion()
 	o.services = c.servicesOf(o.hub)
+	o.workloadsUpTo = c.workloads.GetStore().LastStoreSyncResourceVersion()
+	o.workload = c.workloadOf(o.hub)
 	return o
 }
 
@@ -150,6 +156,9 @@ func (t *term) fromServers(ctx context.Context, key types.NamespacedName, page *
 	if err := t.readServices(ctx, o, page); err != nil {
 		return nil, err
 	}
+	if err := t.readWorkload(ctx, o, page); err != nil {
+		return nil, err
+	}
 	now := t.config.Clock.Now()
 	page.expectRollout(served.ResourceVersion, now)
 	for _, rs := range o.replicaSets {
@@ -190,7 +199,7 @@ func hashedAndSelectedBy(r *v1alpha1.Rollout) string {
 		panic("our own label is not a valid one: " + err.Error())
 	}
 	selector, err := metav1.LabelSelectorAsSelector(r.Spec.Selector)
-	if err != nil {
+	if err != nil || r.Spec.Selector == nil {
 		return labels.NewSelector().Add(*hashed).String()
 	}
 	return selector.Add(*hashed).String()

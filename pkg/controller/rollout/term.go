@@ -184,7 +184,7 @@ func withPatience(requeueAfter time.Duration) time.Duration {
 // writes tells whether a decision asks for a write.
 func writes(d engine.Decision) bool {
 	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Pods) > 0 || len(d.Services) > 0 ||
-		len(d.Evict) > 0 || len(d.Delete) > 0 || d.Status != nil
+		len(d.Evict) > 0 || len(d.Delete) > 0 || d.Workload != nil || d.Status != nil
 }
 
 // outcome is how one look at a Rollout ended.

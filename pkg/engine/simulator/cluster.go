@@ -49,6 +49,7 @@ type Cluster struct {
 	now      time.Time
 	sets     []*appsv1.ReplicaSet
 	services []*corev1.Service
+	workload *appsv1.Deployment
 	pods     map[types.UID][]*Pod
 	version  int64
 	serial   int
@@ -71,6 +72,8 @@ type Writes struct {
 	Pods int
 	// Services counts changes of Services.
 	Services int
+	// Workloads counts changes of the Deployment.
+	Workloads int
 }
 
 // New is a cluster in which a Rollout has just been created, at the given time.
@@ -80,7 +83,11 @@ func New(r *rollouts.Rollout, now time.Time) *Cluster {
 	created.UID = types.UID("rollout-" + created.Name)
 	created.Generation = 1
 	created.CreationTimestamp = metav1.NewTime(now)
-	c.store(engine.Created(created, engine.Resolve(created, &created.Spec.Template, nil), defaultAuthor))
+	if created.Spec.WorkloadRef != nil {
+		c.store(engine.Referring(created))
+	} else {
+		c.store(engine.Created(created, engine.Resolve(created, &created.Spec.Template, nil), defaultAuthor))
+	}
 	c.tell("created with %d replicas", replicas(r))
 	return c
 }
@@ -90,7 +97,7 @@ func (c *Cluster) Now() time.Time { return c.now }
 
 // Snapshot is what the controller sees now.
 func (c *Cluster) Snapshot() engine.Snapshot {
-	return engine.Snapshot{Rollout: c.Rollout, ReplicaSets: slices.Clone(c.sets), Pods: c.seenPods(), Services: slices.Clone(c.services), EvictionRefused: c.evictionRefused(), Now: c.now}
+	return engine.Snapshot{Rollout: c.Rollout, ReplicaSets: slices.Clone(c.sets), Pods: c.seenPods(), Services: slices.Clone(c.services), Workload: c.referred(), EvictionRefused: c.evictionRefused(), Now: c.now}
 }
 
 // ReplicaSets are all ReplicaSets, in order of creation.
@@ -138,6 +145,9 @@ func (c *Cluster) Apply(s engine.Snapshot, d engine.Decision, writes int) error 
 	}
 	for _, change := range d.Services {
 		acts = append(acts, func() error { return c.lead(change) })
+	}
+	if d.Workload != nil {
+		acts = append(acts, func() error { return c.resize(d.Workload) })
 	}
 	for _, ref := range d.Evict {
 		acts = append(acts, func() error { c.evict(ref); return nil })

@@ -20,7 +20,7 @@ func (c *Cluster) Edit(what string, change func(spec *rollouts.RolloutSpec)) {
 		return
 	}
 	var res *engine.Resolution
-	if !apiequality.Semantic.DeepEqual(edited.Spec.Template, c.Rollout.Spec.Template) {
+	if edited.Spec.WorkloadRef == nil && !apiequality.Semantic.DeepEqual(edited.Spec.Template, c.Rollout.Spec.Template) {
 		found := engine.Resolve(c.Rollout, &edited.Spec.Template, c.sets)
 		res = &found
 	}

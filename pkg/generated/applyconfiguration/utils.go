@@ -63,6 +63,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &rolloutsv1alpha1.RolloutStrategyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WeightDestination"):
 		return &rolloutsv1alpha1.WeightDestinationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WorkloadRef"):
+		return &rolloutsv1alpha1.WorkloadRefApplyConfiguration{}
 
 	}
 	return nil

@@ -393,6 +393,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.VerbRequest{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_VerbRequest(ref),
 		v1alpha1.VerbStatus{}.OpenAPIModelName():                       schema_pkg_apis_rollouts_v1alpha1_VerbStatus(ref),
 		v1alpha1.WeightDestination{}.OpenAPIModelName():                schema_pkg_apis_rollouts_v1alpha1_WeightDestination(ref),
+		v1alpha1.WorkloadRef{}.OpenAPIModelName():                      schema_pkg_apis_rollouts_v1alpha1_WorkloadRef(ref),
 	}
 }
 
@@ -18442,11 +18443,11 @@ func schema_pkg_apis_rollouts_v1alpha1_Blocker(ref common.ReferenceCallback) com
 				Properties: map[string]spec.Schema{
 					"code": {
 						SchemaProps: spec.SchemaProps{
-							Description: "code names the reason, for machines.\n\nPossible enum values:\n - `\"Aborted\"` : the update was aborted.\n - `\"ApprovalMissing\"` : a pause step waits for the approval of more people.\n - `\"BeingDeleted\"` : the Rollout is being deleted.\n - `\"ControllerStopped\"` : no controller acts on Rollouts now.\n - `\"EvictionRefused\"` : a restart waits for a PodDisruptionBudget to let pods be evicted.\n - `\"Held\"` : the ReplicaSets carry a higher revision than the Rollout, so nothing is done.\n - `\"ManuallyPaused\"` : spec.paused is set.\n - `\"NotObserved\"` : the controller has not taken up the last change of the spec yet.\n - `\"Paused\"` : a pause step without an end of its own is waited in, until somebody promotes.\n - `\"PodsNotAvailable\"` : pods exist, but are not available; the message says why.\n - `\"PodsRefused\"` : the cluster refuses to create pods or ReplicaSets, as for quota or admission.\n - `\"ProgressDeadlineExceeded\"` : there was no progress for progressDeadlineSeconds.\n - `\"ServiceManagedByAnother\"` : a Service that the strategy names is managed by another Rollout.\n - `\"ServiceMismatch\"` : a Service that the strategy names selects by labels that the template does not have.\n - `\"ServiceMissing\"` : a Service that the strategy names does not exist.\n - `\"TimedPause\"` : a pause step with a duration is waited in.",
+							Description: "code names the reason, for machines.\n\nPossible enum values:\n - `\"Aborted\"` : the update was aborted.\n - `\"ApprovalMissing\"` : a pause step waits for the approval of more people.\n - `\"BeingDeleted\"` : the Rollout is being deleted.\n - `\"ControllerStopped\"` : no controller acts on Rollouts now.\n - `\"EvictionRefused\"` : a restart waits for a PodDisruptionBudget to let pods be evicted.\n - `\"Held\"` : the ReplicaSets carry a higher revision than the Rollout, so nothing is done.\n - `\"ManuallyPaused\"` : spec.paused is set.\n - `\"NotObserved\"` : the controller has not taken up the last change of the spec yet.\n - `\"Paused\"` : a pause step without an end of its own is waited in, until somebody promotes.\n - `\"PodsNotAvailable\"` : pods exist, but are not available; the message says why.\n - `\"PodsRefused\"` : the cluster refuses to create pods or ReplicaSets, as for quota or admission.\n - `\"ProgressDeadlineExceeded\"` : there was no progress for progressDeadlineSeconds.\n - `\"ServiceManagedByAnother\"` : a Service that the strategy names is managed by another Rollout.\n - `\"ServiceMismatch\"` : a Service that the strategy names selects by labels that the template does not have.\n - `\"ServiceMissing\"` : a Service that the strategy names does not exist.\n - `\"TimedPause\"` : a pause step with a duration is waited in.\n - `\"WorkloadMismatch\"` : the Deployment of workloadRef has pods that spec.selector does not match.\n - `\"WorkloadMissing\"` : the Deployment of workloadRef does not exist.\n - `\"WorkloadScaledUp\"` : the Deployment that was scaled down for this Rollout has pods again.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"Aborted", "ApprovalMissing", "BeingDeleted", "ControllerStopped", "EvictionRefused", "Held", "ManuallyPaused", "NotObserved", "Paused", "PodsNotAvailable", "PodsRefused", "ProgressDeadlineExceeded", "ServiceManagedByAnother", "ServiceMismatch", "ServiceMissing", "TimedPause"},
+							Enum:        []interface{}{"Aborted", "ApprovalMissing", "BeingDeleted", "ControllerStopped", "EvictionRefused", "Held", "ManuallyPaused", "NotObserved", "Paused", "PodsNotAvailable", "PodsRefused", "ProgressDeadlineExceeded", "ServiceManagedByAnother", "ServiceMismatch", "ServiceMissing", "TimedPause", "WorkloadMismatch", "WorkloadMissing", "WorkloadScaledUp"},
 						},
 					},
 					"since": {
@@ -20098,13 +20099,13 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutSpec(ref common.ReferenceCallback)
 					},
 					"selector": {
 						SchemaProps: spec.SchemaProps{
-							Description: "selector finds the pods that belong to this Rollout. It must match the labels of the template, must not be empty (that would select every pod of the namespace), and cannot be changed after creation; each of these is refused as Invalid.",
+							Description: "selector finds the pods that belong to this Rollout. It must match the labels of the template, must not be empty (that would select every pod of the namespace), and cannot be changed once it is set; each of these is refused as Invalid. With workloadRef it may be left out: then it is that of the Deployment. Otherwise it is required.",
 							Ref:         ref(metav1.LabelSelector{}.OpenAPIModelName()),
 						},
 					},
 					"template": {
 						SchemaProps: spec.SchemaProps{
-							Description: "template describes the pods. A write that changes it starts a new revision, unless it equals the template of a ReplicaSet that still exists: then the Rollout goes back to that revision. It is validated and defaulted by the cluster's own API server before it is stored; what that refuses is refused here, with the same messages. The only restartPolicy allowed is Always.",
+							Description: "template describes the pods. A write that changes it starts a new revision, unless it equals the template of a ReplicaSet that still exists: then the Rollout goes back to that revision. It is validated and defaulted by the cluster's own API server before it is stored; what that refuses is refused here, with the same messages. The only restartPolicy allowed is Always. It is required, unless workloadRef is set: then it must be left out.",
 							Default:     map[string]interface{}{},
 							Ref:         ref(corev1.PodTemplateSpec{}.OpenAPIModelName()),
 						},
@@ -20163,12 +20164,18 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutSpec(ref common.ReferenceCallback)
 							Ref:         ref(v1alpha1.RollbackWindow{}.OpenAPIModelName()),
 						},
 					},
+					"workloadRef": {
+						SchemaProps: spec.SchemaProps{
+							Description: "workloadRef names a Deployment of the namespace whose template this Rollout runs, in place of template: a change of that starts a revision. The template is read when it is needed, and never stored here. While the Deployment does not exist nothing is moved, and explain says so.",
+							Ref:         ref(v1alpha1.WorkloadRef{}.OpenAPIModelName()),
+						},
+					},
 				},
-				Required: []string{"selector", "template", "strategy"},
+				Required: []string{"strategy"},
 			},
 		},
 		Dependencies: []string{
-			corev1.PodTemplateSpec{}.OpenAPIModelName(), metav1.LabelSelector{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.RollbackWindow{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName()},
+			corev1.PodTemplateSpec{}.OpenAPIModelName(), metav1.LabelSelector{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.RollbackWindow{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName(), v1alpha1.WorkloadRef{}.OpenAPIModelName()},
 	}
 }
 
@@ -20427,6 +20434,20 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutStatus(ref common.ReferenceCallbac
 						SchemaProps: spec.SchemaProps{
 							Description: "blueGreen is the state of the blueGreen strategy.",
 							Ref:         ref(v1alpha1.BlueGreenStatus{}.OpenAPIModelName()),
+						},
+					},
+					"workloadObservedGeneration": {
+						SchemaProps: spec.SchemaProps{
+							Description: "workloadObservedGeneration is the generation of the Deployment of spec.workloadRef whose template was last looked at; 0 without one.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"workloadScaledDown": {
+						SchemaProps: spec.SchemaProps{
+							Description: "workloadScaledDown is the uid of the Deployment that was scaled down, once that is done: it is not scaled again.",
+							Type:        []string{"string"},
+							Format:      "",
 						},
 					},
 				},
@@ -21164,6 +21185,52 @@ func schema_pkg_apis_rollouts_v1alpha1_WeightDestination(ref common.ReferenceCal
 					},
 				},
 				Required: []string{"weight"},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_rollouts_v1alpha1_WorkloadRef(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "WorkloadRef names a Deployment and says what becomes of its pods.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "apiVersion is that of the Deployment: apps/v1. Anything else is refused as NotSupported.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kind is Deployment. Anything else is refused as NotSupported.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name is that of the Deployment, in the namespace of the Rollout.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"scaleDown": {
+						SchemaProps: spec.SchemaProps{
+							Description: "scaleDown says what becomes of the pods of the Deployment. never leaves them alone. onsuccess scales it to 0 when the Rollout is Healthy for the first time. progressively keeps as many of them as replicas lacks in available pods of the Rollout, never more than there were, and none once that is Healthy. Either is done once for a Deployment: one that has pods again afterwards is left alone, and explain says so. Default never.\n\nPossible enum values:\n - `\"never\"` : the size of the Deployment is left alone.\n - `\"onsuccess\"` : it is scaled to 0 when the Rollout is Healthy for the first time.\n - `\"progressively\"` : it is scaled down as pods of the Rollout become available.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"never", "onsuccess", "progressively"},
+						},
+					},
+				},
+				Required: []string{"apiVersion", "kind", "name"},
 			},
 		},
 	}

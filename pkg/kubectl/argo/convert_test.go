@@ -140,10 +140,9 @@ func TestWhatIsNotServedIsNamed(t *testing.T) {
 		steps      int // that are left
 		loses      bool
 	}{
-		{"fields beside the strategy", head + `  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: demo, scaleDown: onsuccess}
-  analysis: {successfulRunHistoryLimit: 1}
+		{"fields beside the strategy", head + `  analysis: {successfulRunHistoryLimit: 1}
   strategy: {canary: {}}
-`, []string{"spec.analysis", "spec.workloadRef"}, 0, false},
+`, []string{"spec.analysis"}, 0, false},
 		{"fields of canary", head + `  strategy:
     canary:
       trafficRouting: {nginx: {stableIngress: demo}, managedRoutes: [{name: a}]}
@@ -258,7 +257,7 @@ func TestValuesThatAreRefusedAreNamed(t *testing.T) {
 		{"a step of nothing, as it was written", head + "  strategy: {canary: {steps: [{}]}}\n", "spec.strategy.canary.steps[0]: "},
 		{"no strategy", head, "spec.strategy: "},
 		{"both strategies", head + "  strategy: {canary: {}, blueGreen: {activeService: a}}\n", "spec.strategy: "},
-		{"a template elsewhere", "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: a}\nspec: {workloadRef: {name: a}, strategy: {canary: {}}}\n", "spec.selector: "},
+		{"a template elsewhere", "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: a}\nspec: {workloadRef: {name: a}, strategy: {canary: {}}}\n", "spec.workloadRef.kind: "},
 	} {
 		t.Run(test.rule, func(t *testing.T) {
 			c := Convert(parse(t, test.text))

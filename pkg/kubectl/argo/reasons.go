@@ -10,8 +10,7 @@ import "regexp"
 // reasons say why a field of Argo's is not carried. They decide nothing: what the types of Sluice serve is carried,
 // whatever is written here.
 var reasons = map[string]string{
-	"spec.workloadRef": "not served: write the template, and the selector, of the workload into the Rollout",
-	"spec.analysis":    "analysis is not served, so that there are no runs to keep",
+	"spec.analysis": "analysis is not served, so that there are no runs to keep",
 
 	canary + "trafficRouting":              "traffic routers are not served: a weight is a share of pods",
 	canary + "analysis":                    "analysis is not served: nothing measures during the update",

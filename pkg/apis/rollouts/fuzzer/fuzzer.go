@@ -64,6 +64,10 @@ func Funcs(serializer.CodecFactory) []any {
 			canary.MaxSurge = ptr.To(intstr.FromInt32(c.Int31()))
 			canary.MaxUnavailable = ptr.To(intstr.FromString("30%"))
 		},
+		func(ref *rollouts.WorkloadRef, c randfill.Continue) {
+			c.FillNoCustom(ref)
+			ref.ScaleDown = rollouts.WorkloadScaleDownProgressively
+		},
 		func(blueGreen *rollouts.BlueGreenStrategy, c randfill.Continue) {
 			c.FillNoCustom(blueGreen)
 			blueGreen.AutoPromotionEnabled, blueGreen.AutoPromotionSeconds = ptr.To(c.Bool()), ptr.To(c.Int31())

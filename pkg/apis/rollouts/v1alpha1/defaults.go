@@ -43,6 +43,13 @@ func SetDefaults_RolloutSpec(spec *RolloutSpec) {
 	}
 }
 
+// SetDefaults_WorkloadRef sets the defaults of a WorkloadRef.
+func SetDefaults_WorkloadRef(ref *WorkloadRef) {
+	if ref.ScaleDown == "" {
+		ref.ScaleDown = WorkloadScaleDownNever
+	}
+}
+
 // SetDefaults_CanaryStrategy sets the defaults of a CanaryStrategy.
 func SetDefaults_CanaryStrategy(canary *CanaryStrategy) {
 	if canary.MaxSurge == nil {

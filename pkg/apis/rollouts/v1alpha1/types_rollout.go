@@ -6,6 +6,7 @@ package v1alpha1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // +genclient
@@ -66,15 +67,19 @@ type RolloutSpec struct {
 	Replicas *int32 `json:"replicas,omitempty" protobuf:"varint,1,opt,name=replicas"`
 
 	// selector finds the pods that belong to this Rollout. It must match the labels of the template,
-	// must not be empty (that would select every pod of the namespace), and cannot be changed after
-	// creation; each of these is refused as Invalid.
-	Selector *metav1.LabelSelector `json:"selector" protobuf:"bytes,2,opt,name=selector"`
+	// must not be empty (that would select every pod of the namespace), and cannot be changed once it
+	// is set; each of these is refused as Invalid. With workloadRef it may be left out: then it is that
+	// of the Deployment. Otherwise it is required.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty" protobuf:"bytes,2,opt,name=selector"`
 
 	// template describes the pods. A write that changes it starts a new revision, unless it equals
 	// the template of a ReplicaSet that still exists: then the Rollout goes back to that revision.
 	// It is validated and defaulted by the cluster's own API server before it is stored; what that
-	// refuses is refused here, with the same messages. The only restartPolicy allowed is Always.
-	Template corev1.PodTemplateSpec `json:"template" protobuf:"bytes,3,opt,name=template"`
+	// refuses is refused here, with the same messages. The only restartPolicy allowed is Always. It is
+	// required, unless workloadRef is set: then it must be left out.
+	// +optional
+	Template corev1.PodTemplateSpec `json:"template,omitempty,omitzero" protobuf:"bytes,3,opt,name=template"`
 
 	// minReadySeconds is how long a new pod must be ready without any of its containers crashing
 	// before it counts as available. Unit: seconds. Default 0, minimum 0.
@@ -117,6 +122,12 @@ type RolloutSpec struct {
 	// verb override on rollouts.
 	// +optional
 	RollbackWindow *RollbackWindow `json:"rollbackWindow,omitempty" protobuf:"bytes,11,opt,name=rollbackWindow"`
+
+	// workloadRef names a Deployment of the namespace whose template this Rollout runs, in place of template:
+	// a change of that starts a revision. The template is read when it is needed, and never stored here. While the
+	// Deployment does not exist nothing is moved, and explain says so.
+	// +optional
+	WorkloadRef *WorkloadRef `json:"workloadRef,omitempty" protobuf:"bytes,12,opt,name=workloadRef"`
 }
 
 // RollbackWindow says which revisions are recent.
@@ -275,6 +286,15 @@ type RolloutStatus struct {
 	// blueGreen is the state of the blueGreen strategy.
 	// +optional
 	BlueGreen *BlueGreenStatus `json:"blueGreen,omitempty" protobuf:"bytes,27,opt,name=blueGreen"`
+
+	// workloadObservedGeneration is the generation of the Deployment of spec.workloadRef whose template was last looked
+	// at; 0 without one.
+	// +optional
+	WorkloadObservedGeneration int64 `json:"workloadObservedGeneration,omitempty" protobuf:"varint,28,opt,name=workloadObservedGeneration"`
+
+	// workloadScaledDown is the uid of the Deployment that was scaled down, once that is done: it is not scaled again.
+	// +optional
+	WorkloadScaledDown types.UID `json:"workloadScaledDown,omitempty" protobuf:"bytes,29,opt,name=workloadScaledDown,casttype=k8s.io/apimachinery/pkg/types.UID"`
 }
 
 // ActionOutcome says what a verb did.
@@ -470,6 +490,9 @@ const (
 	// RolloutRestarting: pods older than spec.restartAt are being replaced; the message says what that
 	// waits for.
 	RolloutRestarting RolloutConditionType = "Restarting"
+	// RolloutWorkloadScaledUp: the Deployment that was scaled down for this Rollout has pods again, so that there are
+	// twice as many as wanted. It is left alone.
+	RolloutWorkloadScaledUp RolloutConditionType = "WorkloadScaledUp"
 )
 
 // RolloutCondition is one observation of a Rollout.

@@ -216,6 +216,9 @@ func SetObjectDefaults_Rollout(in *Rollout) {
 	if in.Spec.Strategy.BlueGreen != nil {
 		SetDefaults_BlueGreenStrategy(in.Spec.Strategy.BlueGreen)
 	}
+	if in.Spec.WorkloadRef != nil {
+		SetDefaults_WorkloadRef(in.Spec.WorkloadRef)
+	}
 }
 
 func SetObjectDefaults_RolloutList(in *RolloutList) {

@@ -242,3 +242,8 @@ func (in VerbStatus) OpenAPIModelName() string {
 func (in WeightDestination) OpenAPIModelName() string {
 	return "dev.sluice.v1alpha1.WeightDestination"
 }
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in WorkloadRef) OpenAPIModelName() string {
+	return "dev.sluice.v1alpha1.WorkloadRef"
+}

@@ -44,6 +44,9 @@ func ValidateRolloutUpdate(rollout, old *rollouts.Rollout) field.ErrorList {
 	errs := apivalidation.ValidateObjectMetaUpdate(&rollout.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
 	spec := field.NewPath("spec")
 	errs = append(errs, ValidateRolloutSpec(&rollout.Spec, spec)...)
+	if old.Spec.Selector == nil {
+		return errs // It was that of a Deployment.
+	}
 	return append(errs, apivalidation.ValidateImmutableField(rollout.Spec.Selector, old.Spec.Selector, spec.Child("selector"))...)
 }
 
@@ -58,7 +61,11 @@ func ValidateRolloutSpec(spec *rollouts.RolloutSpec, path *field.Path) field.Err
 		errs = append(errs, apivalidation.ValidateNonnegativeField(int64(*spec.RevisionHistoryLimit), path.Child("revisionHistoryLimit"))...)
 	}
 	errs = append(errs, validateSelector(spec, path)...)
-	errs = append(errs, validateTemplate(&spec.Template, path.Child("template"))...)
+	if spec.WorkloadRef != nil {
+		errs = append(errs, validateWorkloadRef(spec, path)...)
+	} else {
+		errs = append(errs, validateTemplate(&spec.Template, path.Child("template"))...)
+	}
 	errs = append(errs, validateDeadline(spec, path)...)
 	errs = append(errs, validateTotal(spec, path)...)
 	if window := spec.RollbackWindow; window != nil {
@@ -69,6 +76,9 @@ func ValidateRolloutSpec(spec *rollouts.RolloutSpec, path *field.Path) field.Err
 
 func validateSelector(spec *rollouts.RolloutSpec, path *field.Path) field.ErrorList {
 	at := path.Child("selector")
+	if spec.Selector == nil && spec.WorkloadRef != nil {
+		return nil
+	}
 	if spec.Selector == nil {
 		return field.ErrorList{field.Required(at, "must match the labels of spec.template")}
 	}
@@ -86,7 +96,7 @@ func validateSelector(spec *rollouts.RolloutSpec, path *field.Path) field.ErrorL
 	if err != nil {
 		return field.ErrorList{field.Invalid(at, spec.Selector, err.Error())}
 	}
-	if !selector.Matches(labels.Set(spec.Template.Labels)) {
+	if spec.WorkloadRef == nil && !selector.Matches(labels.Set(spec.Template.Labels)) {
 		errs = append(errs, field.Invalid(path.Child("template", "metadata", "labels"), spec.Template.Labels,
 			"must match spec.selector, which is "+strconv.Quote(selector.String())))
 	}
@@ -144,6 +154,8 @@ func ValidateRolloutStatusUpdate(rollout, old *rollouts.Rollout) field.ErrorList
 		"availableReplicas":  int64(status.AvailableReplicas),
 		"HPAReplicas":        int64(status.HPAReplicas),
 		"revision":           status.Revision,
+
+		"workloadObservedGeneration": status.WorkloadObservedGeneration,
 	} {
 		errs = append(errs, apivalidation.ValidateNonnegativeField(value, path.Child(name))...)
 	}

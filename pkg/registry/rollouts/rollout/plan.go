@@ -53,8 +53,11 @@ func (r *PlanREST) Get(ctx context.Context, name string, options *metav1.GetOpti
 	if err != nil {
 		return nil, err
 	}
-	rollout := obj.(*rollouts.Rollout)
-	return r.plan(ctx, rollout, rollout, rollouts.RolloutPlanSpec{})
+	rollout, snapshot, err := r.inlined(ctx, obj.(*rollouts.Rollout))
+	if err != nil {
+		return nil, err
+	}
+	return r.plan(ctx, snapshot, rollout, rollout, rollouts.RolloutPlanSpec{})
 }
 
 // Create plans the Rollout as it would be if it were changed as the body says. Nothing is stored. What could not
@@ -76,11 +79,29 @@ func (r *PlanREST) Create(ctx context.Context, name string, obj runtime.Object, 
 			return nil, err
 		}
 	}
-	changed, err := r.changed(ctx, stored.(*rollouts.Rollout), &body.Spec)
+	rollout, snapshot, err := r.inlined(ctx, stored.(*rollouts.Rollout))
 	if err != nil {
 		return nil, err
 	}
-	return r.plan(ctx, stored.(*rollouts.Rollout), changed, body.Spec)
+	changed, err := r.changed(ctx, rollout, &body.Spec)
+	if err != nil {
+		return nil, err
+	}
+	return r.plan(ctx, snapshot, rollout, changed, body.Spec)
+}
+
+// inlined is a Rollout as the controller sees it, with a template of its own in place of one that it refers to: a
+// changed template in a plan then is what that of the Deployment would be.
+func (r *PlanREST) inlined(ctx context.Context, stored *rollouts.Rollout) (*rollouts.Rollout, engine.Snapshot, error) {
+	snapshot, err := r.config.observe(ctx, stored)
+	if err != nil {
+		return nil, snapshot, err
+	}
+	inlined, err := engine.Inlined(snapshot)
+	if err != nil {
+		return nil, snapshot, unplannable(stored, err)
+	}
+	return inlined.Rollout, inlined, nil
 }
 
 // changed is a Rollout as an update would store it.
@@ -110,11 +131,7 @@ func (r *PlanREST) changed(ctx context.Context, stored *rollouts.Rollout, spec *
 }
 
 // plan runs the engine on a Rollout with the ReplicaSets and pods that there are.
-func (r *PlanREST) plan(ctx context.Context, stored, changed *rollouts.Rollout, spec rollouts.RolloutPlanSpec) (*rollouts.RolloutPlan, error) {
-	snapshot, err := r.config.observe(ctx, stored)
-	if err != nil {
-		return nil, err
-	}
+func (r *PlanREST) plan(ctx context.Context, snapshot engine.Snapshot, stored, changed *rollouts.Rollout, spec rollouts.RolloutPlanSpec) (*rollouts.RolloutPlan, error) {
 	snapshot.Rollout = changed
 	bounded, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()

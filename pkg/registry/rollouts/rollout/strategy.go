@@ -67,7 +67,9 @@ func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 	rollout := obj.(*rollouts.Rollout)
 	rollout.Status = rollouts.RolloutStatus{}
 	rollout.Generation = 1
-	if resolution := resolutionFrom(ctx); resolution != nil {
+	if rollout.Spec.WorkloadRef != nil {
+		rollout.Status = engine.Referring(rollout).Status
+	} else if resolution := resolutionFrom(ctx); resolution != nil {
 		rollout.Status = engine.Created(rollout, *resolution, userName(ctx)).Status
 	}
 }
@@ -84,7 +86,7 @@ func (s strategy) WarningsOnCreate(ctx context.Context, obj runtime.Object) []st
 	if problems := utilvalidation.IsDNS1123Label(rollout.Name); len(problems) > 0 {
 		warnings = append(warnings, fmt.Sprintf("metadata.name: it goes into pod names and hostnames, so a DNS label is recommended: %v", problems))
 	}
-	return append(warnings, s.serviceWarnings(ctx, rollout)...)
+	return append(append(warnings, s.serviceWarnings(ctx, rollout)...), s.workloadWarnings(ctx, rollout)...)
 }
 
 // Canonicalize does nothing: there is one way to write a Rollout.
@@ -120,7 +122,7 @@ func (s strategy) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object)
 	if rollout.Generation == old.(*rollouts.Rollout).Generation {
 		return nil
 	}
-	return s.serviceWarnings(ctx, rollout)
+	return append(s.serviceWarnings(ctx, rollout), s.workloadWarnings(ctx, rollout)...)
 }
 
 // statusStrategy is how the controller updates a Rollout: it owns status and nothing else.

@@ -88,10 +88,18 @@ func row(rollout *rollouts.Rollout) metav1.TableRow {
 			age(rollout.CreationTimestamp),
 			strings.Join(containers, ","),
 			strings.Join(images, ","),
-			metav1.FormatLabelSelector(rollout.Spec.Selector),
+			selectorCell(rollout),
 			status.Message,
 		},
 	}
+}
+
+// selectorCell is the selector of a Rollout, which may be that of a Deployment.
+func selectorCell(rollout *rollouts.Rollout) string {
+	if rollout.Spec.Selector == nil && rollout.Status.Selector != "" {
+		return rollout.Status.Selector
+	}
+	return metav1.FormatLabelSelector(rollout.Spec.Selector)
 }
 
 func strategyName(rollout *rollouts.Rollout) string {

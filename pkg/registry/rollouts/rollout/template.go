@@ -58,7 +58,7 @@ func resolutionFrom(ctx context.Context) *engine.Resolution {
 // onCreate resolves the template of a new Rollout. What is invalid in itself is left to the strategy, which
 // reports it: the host need not be asked.
 func (w *templateWrite) onCreate(ctx context.Context, rollout *rollouts.Rollout) error {
-	if len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {
+	if rollout.Spec.WorkloadRef != nil || len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {
 		return nil
 	}
 	if err := w.resolve(ctx, unborn(ctx, rollout), nil); err != nil {
@@ -81,7 +81,7 @@ func (w *templateWrite) onUpdate(ctx context.Context, obj, old runtime.Object) (
 		// Server-side apply creates what is not there by an update of nothing.
 		return rollout, w.onCreate(ctx, rollout)
 	}
-	if apiequality.Semantic.DeepEqual(rollout.Spec.Template, stored.Spec.Template) {
+	if rollout.Spec.WorkloadRef != nil || apiequality.Semantic.DeepEqual(rollout.Spec.Template, stored.Spec.Template) {
 		return rollout, nil
 	}
 	if len(validation.ValidateRolloutSpec(&rollout.Spec, nil)) > 0 {

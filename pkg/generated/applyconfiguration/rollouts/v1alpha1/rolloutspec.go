@@ -20,13 +20,15 @@ type RolloutSpecApplyConfiguration struct {
 	// A negative value is refused as Invalid.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// selector finds the pods that belong to this Rollout. It must match the labels of the template,
-	// must not be empty (that would select every pod of the namespace), and cannot be changed after
-	// creation; each of these is refused as Invalid.
+	// must not be empty (that would select every pod of the namespace), and cannot be changed once it
+	// is set; each of these is refused as Invalid. With workloadRef it may be left out: then it is that
+	// of the Deployment. Otherwise it is required.
 	Selector *v1.LabelSelectorApplyConfiguration `json:"selector,omitempty"`
 	// template describes the pods. A write that changes it starts a new revision, unless it equals
 	// the template of a ReplicaSet that still exists: then the Rollout goes back to that revision.
 	// It is validated and defaulted by the cluster's own API server before it is stored; what that
-	// refuses is refused here, with the same messages. The only restartPolicy allowed is Always.
+	// refuses is refused here, with the same messages. The only restartPolicy allowed is Always. It is
+	// required, unless workloadRef is set: then it must be left out.
 	Template *corev1.PodTemplateSpec `json:"template,omitempty"`
 	// minReadySeconds is how long a new pod must be ready without any of its containers crashing
 	// before it counts as available. Unit: seconds. Default 0, minimum 0.
@@ -55,6 +57,10 @@ type RolloutSpecApplyConfiguration struct {
 	// rollbackWindow lets a return to a recent revision skip steps and pauses. To skip an approval by it needs the
 	// verb override on rollouts.
 	RollbackWindow *RollbackWindowApplyConfiguration `json:"rollbackWindow,omitempty"`
+	// workloadRef names a Deployment of the namespace whose template this Rollout runs, in place of template:
+	// a change of that starts a revision. The template is read when it is needed, and never stored here. While the
+	// Deployment does not exist nothing is moved, and explain says so.
+	WorkloadRef *WorkloadRefApplyConfiguration `json:"workloadRef,omitempty"`
 }
 
 // RolloutSpecApplyConfiguration constructs a declarative configuration of the RolloutSpec type for use with
@@ -148,5 +154,13 @@ func (b *RolloutSpecApplyConfiguration) WithRestartAt(value metav1.Time) *Rollou
 // If called multiple times, the RollbackWindow field is set to the value of the last call.
 func (b *RolloutSpecApplyConfiguration) WithRollbackWindow(value *RollbackWindowApplyConfiguration) *RolloutSpecApplyConfiguration {
 	b.RollbackWindow = value
+	return b
+}
+
+// WithWorkloadRef sets the WorkloadRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WorkloadRef field is set to the value of the last call.
+func (b *RolloutSpecApplyConfiguration) WithWorkloadRef(value *WorkloadRefApplyConfiguration) *RolloutSpecApplyConfiguration {
+	b.WorkloadRef = value
 	return b
 }

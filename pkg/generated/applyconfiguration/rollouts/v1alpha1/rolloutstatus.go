@@ -7,6 +7,7 @@ package v1alpha1
 
 import (
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	types "k8s.io/apimachinery/pkg/types"
 	rolloutsv1alpha1 "sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
@@ -85,6 +86,11 @@ type RolloutStatusApplyConfiguration struct {
 	TemplateAuthors []string `json:"templateAuthors,omitempty"`
 	// blueGreen is the state of the blueGreen strategy.
 	BlueGreen *BlueGreenStatusApplyConfiguration `json:"blueGreen,omitempty"`
+	// workloadObservedGeneration is the generation of the Deployment of spec.workloadRef whose template was last looked
+	// at; 0 without one.
+	WorkloadObservedGeneration *int64 `json:"workloadObservedGeneration,omitempty"`
+	// workloadScaledDown is the uid of the Deployment that was scaled down, once that is done: it is not scaled again.
+	WorkloadScaledDown *types.UID `json:"workloadScaledDown,omitempty"`
 }
 
 // RolloutStatusApplyConfiguration constructs a declarative configuration of the RolloutStatus type for use with
@@ -328,5 +334,21 @@ func (b *RolloutStatusApplyConfiguration) WithTemplateAuthors(values ...string) 
 // If called multiple times, the BlueGreen field is set to the value of the last call.
 func (b *RolloutStatusApplyConfiguration) WithBlueGreen(value *BlueGreenStatusApplyConfiguration) *RolloutStatusApplyConfiguration {
 	b.BlueGreen = value
+	return b
+}
+
+// WithWorkloadObservedGeneration sets the WorkloadObservedGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WorkloadObservedGeneration field is set to the value of the last call.
+func (b *RolloutStatusApplyConfiguration) WithWorkloadObservedGeneration(value int64) *RolloutStatusApplyConfiguration {
+	b.WorkloadObservedGeneration = &value
+	return b
+}
+
+// WithWorkloadScaledDown sets the WorkloadScaledDown field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WorkloadScaledDown field is set to the value of the last call.
+func (b *RolloutStatusApplyConfiguration) WithWorkloadScaledDown(value types.UID) *RolloutStatusApplyConfiguration {
+	b.WorkloadScaledDown = &value
 	return b
 }
