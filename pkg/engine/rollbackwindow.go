@@ -34,7 +34,12 @@ func windowFor(r *rollouts.Rollout, rs *appsv1.ReplicaSet, rss []*appsv1.Replica
 	return window
 }
 
+// madeBefore tells which of two ReplicaSets was made first. Hosts note that in whole seconds; within one, the number of
+// the revision tells.
 func madeBefore(a, b *appsv1.ReplicaSet) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return revisionOf(a) < revisionOf(b)
+	}
 	return a.CreationTimestamp.Before(&b.CreationTimestamp)
 }
 

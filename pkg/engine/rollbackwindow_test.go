@@ -19,11 +19,17 @@ import (
 // history is a world in which so many revisions, v1 and on, were deployed one after the other, a minute apart.
 func history(t *testing.T, revisions int, window int32, steps ...rollouts.CanaryStep) *world {
 	t.Helper()
+	return historyApart(t, time.Minute, revisions, window, steps...)
+}
+
+// historyApart is the same with another time between them.
+func historyApart(t *testing.T, apart time.Duration, revisions int, window int32, steps ...rollouts.CanaryStep) *world {
+	t.Helper()
 	r := rollout(2, steps...)
 	r.Spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: window}
 	w := deployed(t, r)
 	for i := 2; i <= revisions; i++ {
-		w.Sleep(time.Minute)
+		w.Sleep(apart)
 		w.update(fmt.Sprintf("v%d", i))
 		w.must(w.Promote(true))
 		w.settle()
@@ -69,6 +75,18 @@ func TestRollbackWindow(t *testing.T) {
 			w.update(fmt.Sprintf("v%d", test.revisions))
 			w.is(rollouts.RolloutPhasePaused, "CanaryPauseStep")
 		})
+	}
+}
+
+// Hosts note in whole seconds when a ReplicaSet was made; versions that follow one another within one are still told
+// apart.
+func TestRollbackWindowWithinASecond(t *testing.T) {
+	for to, pauses := range map[string]bool{"v4": false, "v3": false, "v2": true} {
+		w := historyApart(t, 0, 5, 2, weight(50), pause(""))
+		w.update(to)
+		if got := w.Rollout.Status.Phase == rollouts.RolloutPhasePaused; got != pauses {
+			t.Errorf("%s: paused is %v", to, got)
+		}
 	}
 }
 

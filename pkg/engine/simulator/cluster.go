@@ -203,7 +203,7 @@ func (c *Cluster) create(wanted *appsv1.ReplicaSet) error {
 	c.serial++
 	rs.UID = types.UID("rs-" + strconv.Itoa(c.serial))
 	rs.Generation = 1
-	rs.CreationTimestamp = metav1.NewTime(c.now)
+	rs.CreationTimestamp = metav1.NewTime(c.now.Truncate(time.Second)) // As hosts note it.
 	c.write(nil, rs)
 	c.tell("create %s with %d", rs.Name, *rs.Spec.Replicas)
 	return nil
