@@ -25,6 +25,8 @@ type machine struct {
 	*simulator.Cluster
 	t *rapid.T
 
+	// brain is what decides: engine.Decide, unless a test breaks it.
+	brain func(engine.Snapshot) engine.Decision
 	// decided is called with each decision, before it is written.
 	decided func(s engine.Snapshot, d engine.Decision)
 	// reconciled is called after a decision on a fresh snapshot was written in full.
@@ -33,15 +35,36 @@ type machine struct {
 	asked func(verb string, before, after *rollouts.Rollout)
 
 	remembered []engine.Snapshot
-	placed     int
+	// stale is true while a decision is written that was made on what is no more.
+	stale  bool
+	placed int
 }
 
 // newMachine is a machine with a Rollout that was just created, or is Healthy, or some way into an update.
 func newMachine(t *rapid.T) *machine {
-	m := &machine{Cluster: simulator.New(anyRollout(t), start), t: t}
+	m := prepare(t)
+	m.begin(t)
+	return m
+}
+
+// prepare is a machine with a Rollout that was just created.
+func prepare(t *rapid.T) *machine {
+	m := &machine{Cluster: simulator.New(anyRollout(t), start), t: t, brain: engine.Decide}
+	m.Decide = func(s engine.Snapshot) engine.Decision {
+		d := m.brain(s)
+		if m.decided != nil {
+			m.decided(s, d)
+		}
+		return d
+	}
+	return m
+}
+
+// begin lets the Rollout become Healthy, or come some way into an update.
+func (m *machine) begin(t *rapid.T) {
 	begin := rapid.SampledFrom([]string{"created", "deployed", "updating", "updating"}).Draw(t, "begin")
 	if begin == "created" {
-		return m
+		return
 	}
 	m.settle()
 	if begin == "updating" {
@@ -50,7 +73,6 @@ func newMachine(t *rapid.T) *machine {
 			m.round()
 		}
 	}
-	return m
 }
 
 // fail ends the test with what happened.
@@ -60,7 +82,10 @@ func (m *machine) fail(format string, args ...any) {
 }
 
 // run does things at random. Snapshots are as old as the test says they may be.
-func (m *machine) run(stale bool) {
+func (m *machine) run(stale bool) { m.t.Repeat(m.actions(stale)) }
+
+// actions are what can be done, by name.
+func (m *machine) actions(stale bool) map[string]func(*rapid.T) {
 	actions := map[string]func(*rapid.T){
 		"reconcile": func(*rapid.T) { m.reconcile() },
 		"round":     func(*rapid.T) { m.round() },
@@ -98,11 +123,13 @@ func (m *machine) run(stale bool) {
 			if len(m.remembered) > 0 {
 				s := m.remembered[rapid.IntRange(0, len(m.remembered)-1).Draw(t, "snapshot")]
 				s.Now = m.Now()
-				m.apply(s, rapid.IntRange(0, 6).Draw(t, "writes"))
+				m.stale = true
+				_, _ = m.apply(s, rapid.IntRange(0, 6).Draw(t, "writes"))
+				m.stale = false
 			}
 		}
 	}
-	m.t.Repeat(actions)
+	return actions
 }
 
 // round lets everybody work for a second.
@@ -150,10 +177,7 @@ func (m *machine) crash(writes int) {
 }
 
 func (m *machine) apply(s engine.Snapshot, writes int) (engine.Decision, error) {
-	d := engine.Decide(s)
-	if m.decided != nil {
-		m.decided(s, d)
-	}
+	d := m.Decide(s)
 	return d, m.Apply(s, d, writes)
 }
 

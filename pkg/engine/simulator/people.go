@@ -26,7 +26,7 @@ func (c *Cluster) Edit(what string, change func(spec *rollouts.RolloutSpec)) {
 	}
 	edited.Generation++
 	c.store(engine.Edited(c.Rollout, edited, res, c.author))
-	c.tell("edit %s: %s", what, describe(c.Rollout))
+	c.tell("edit %s: %s", what, c.Rollout)
 }
 
 // defaultAuthor is who edits, unless the caller says who.
@@ -105,7 +105,7 @@ func (c *Cluster) verb(name string, act func() (*engine.Transition, error)) erro
 		return err
 	}
 	c.store(t.Rollout)
-	c.tell("%s: %s", name, describe(t.Rollout))
+	c.tell("%s: %s", name, c.Rollout)
 	return nil
 }
 
