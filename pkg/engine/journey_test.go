@@ -128,15 +128,19 @@ func (m *machine) checkStored() {
 	}
 }
 
-// travel does things at random, and returns how many. The first in order of names is what a trace is shrunk to
-// where nothing need be done.
+// nothing is the first action in order of names: what others are shrunk to that need not be done.
+const nothing = "(nothing)"
+
+// travel does things at random, and returns how many.
 func (m *machine) travel(t *rapid.T) (done int) {
 	actions := m.actions(true)
 	maps.Copy(actions, m.moreActions())
 	names := slices.Sorted(maps.Keys(actions))
 	one := rapid.Custom(func(t *rapid.T) string {
 		name := rapid.SampledFrom(names).Draw(t, "action")
-		m.Tell("- " + name)
+		if name != nothing {
+			m.Tell("- " + name)
+		}
 		actions[name](t)
 		m.checkStored()
 		done++
@@ -150,7 +154,7 @@ func (m *machine) travel(t *rapid.T) (done int) {
 // moreActions are those that only journeys do.
 func (m *machine) moreActions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
-		"(nothing)": func(*rapid.T) {},
+		nothing:     func(*rapid.T) {},
 		"pause":     func(*rapid.T) { m.specVerb("pause", m.Pause) },
 		"resume":    func(*rapid.T) { m.specVerb("resume", m.Resume) },
 		"approve":   m.approve,

@@ -82,18 +82,19 @@ func runJourneys(t rapid.TB, seed string, n int, brain func(engine.Snapshot) eng
 	return counted
 }
 
-// setFlags are flags of rapid, by name.
-type setFlags map[string]string
+// flags are values of flags, by name.
+type flags map[string]string
 
-func rapidFlags() setFlags {
-	now := setFlags{}
-	for _, name := range []string{"rapid.seed", "rapid.checks"} {
+// rapidFlags are those that tests set.
+func rapidFlags() flags {
+	now := flags{}
+	for _, name := range []string{"rapid.seed", "rapid.checks", "rapid.nofailfile", "rapid.shrinktime"} {
 		now[name] = flag.Lookup(name).Value.String()
 	}
 	return now
 }
 
-func (f setFlags) set() {
+func (f flags) set() {
 	for name, value := range f {
 		setFlag(name, value)
 	}

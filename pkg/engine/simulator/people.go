@@ -123,10 +123,11 @@ func (c *Cluster) Settle(rounds int) bool {
 // Turn lets everybody work once; if that changes nothing, the clock jumps to whatever is due next. It is false if
 // nothing ever is.
 func (c *Cluster) Turn() bool {
-	before := c.version
+	before, written := c.version, c.Written
 	d := c.Reconcile()
 	c.SyncAll()
-	if c.version != before {
+	// A pod that was evicted may be replaced by one that looks the same to whoever counts.
+	if c.version != before || c.Written != written {
 		return true
 	}
 	wait, due := c.nextPodChange()
