@@ -23,7 +23,7 @@ const defaultProgressDeadlineSeconds int32 = 600
 // for it an update in flight is then aborted, in this decision; a first deployment never is.
 func (d *decider) judgeDeadline() {
 	r := d.rollout
-	d.progressed = d.advanced || d.completed || countsProgressed(d.stored, &r.Status) || d.restartEnded() || d.restart != nil && d.restart.moved
+	d.progressed = d.advanced || d.completed || countsProgressed(d.stored, &r.Status) || d.restartEnded() || d.restart != nil && d.restart.moved || d.previewProgressed()
 	if d.exceedsDeadline() && d.waitedForUs() {
 		d.progressed = true
 	}
@@ -40,7 +40,8 @@ func countsProgressed(was, is *rollouts.RolloutStatus) bool {
 	return is.UpdatedReplicas != was.UpdatedReplicas ||
 		is.Replicas-is.UpdatedReplicas < was.Replicas-was.UpdatedReplicas ||
 		is.ReadyReplicas > was.ReadyReplicas ||
-		is.AvailableReplicas > was.AvailableReplicas
+		is.AvailableReplicas > was.AvailableReplicas ||
+		is.BlueGreen != nil && was.BlueGreen != nil && is.BlueGreen.ActiveSelector != was.BlueGreen.ActiveSelector
 }
 
 // exceedsDeadline is true if pods should be moving and have not for the time of the deadline. Once true
@@ -71,6 +72,9 @@ func (d *decider) waitedForUs() bool {
 	was := findCondition(d.stored, rollouts.RolloutProgressing)
 	if was.Reason == reasonDeadlineExceeded || findCondition(d.stored, rollouts.RolloutReplicaFailure) != nil || d.frozen() {
 		return false
+	}
+	if blueGreen(d.rollout) != nil {
+		return !d.blueGreenSettled()
 	}
 	b := d.board()
 	next, older := b.move()
@@ -134,6 +138,9 @@ func (d *decider) progressing() (corev1.ConditionStatus, string, string) {
 	case (was.Reason == reasonCreated || was.Reason == reasonFound) && !d.progressed:
 		return was.Status, was.Reason, was.Message
 	default:
+		if text, tells := d.previewProgress(); tells {
+			return corev1.ConditionTrue, reasonUpdated, text
+		}
 		return corev1.ConditionTrue, reasonUpdated, fmt.Sprintf("ReplicaSet %q is progressing.", name)
 	}
 }

@@ -27,11 +27,14 @@ func Decide(s Snapshot) Decision {
 	default:
 		d.findCurrent()
 		d.beginRestart()
+		d.observeServices()
 		d.count()
 		d.takeStep()
 		d.complete()
 		d.judgeDeadline()
+		d.release()
 		d.movePods()
+		d.leadServices()
 		d.evict()
 		d.cleanUp()
 		d.describe()
@@ -68,6 +71,8 @@ type decider struct {
 	progressed bool // pods came nearer to what is wanted
 	timedOut   bool // they have not for too long
 	decisive   bool // the status decides something, and must be written before it is acted on
+	fenced     bool // nothing may be written unless the Rollout is still what was decided on
+	releasing  bool // a Service is being given back
 
 	out Decision
 }
@@ -75,7 +80,10 @@ type decider struct {
 // decision is what has been decided. A status that says nothing new is left out.
 func (d *decider) decision() Decision {
 	d.out.Status = d.statusToWrite()
-	d.out.StatusFirst = d.out.Status != nil && (d.decisive || d.advanced || d.completed)
+	if d.fenced {
+		d.out.Status = &d.rollout.Status
+	}
+	d.out.StatusFirst = d.out.Status != nil && (d.decisive || d.advanced || d.completed || d.fenced)
 	return d.out
 }
 

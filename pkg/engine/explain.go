@@ -161,7 +161,14 @@ func newestPause(st *rollouts.RolloutStatus) *rollouts.RolloutAction {
 // step is about the pause that the update waits in.
 func (e *explainer) step() {
 	r, st := e.rollout, &e.rollout.Status
-	if st.Abort || st.PromoteFull || !updateInFlight(r) || stepsDone(r) {
+	if st.Abort || st.PromoteFull || !updateInFlight(r) {
+		return
+	}
+	if blueGreen(r) != nil {
+		e.beforeSwitch()
+		return
+	}
+	if stepsDone(r) {
 		return
 	}
 	pause := steps(r)[stepIndex(r)].Pause
@@ -184,6 +191,24 @@ func (e *explainer) step() {
 	default:
 		e.add(rollouts.BlockerPaused, since, e.command("promote"), "%s is a pause without an end: it waits until somebody promotes", at)
 	}
+}
+
+// beforeSwitch is about the pause of blueGreen.
+func (e *explainer) beforeSwitch() {
+	r, st := e.rollout, &e.rollout.Status
+	if len(st.PauseConditions) == 0 {
+		return
+	}
+	since := st.PauseConditions[0].StartTime.Time
+	what := fmt.Sprintf("the pods of revision %d are available, and Service %s still leads to the stable revision", st.Revision, blueGreen(r).ActiveService)
+	length, timed := promotionWait(blueGreen(r))
+	if !timed {
+		e.add(rollouts.BlockerPaused, since, e.command("promote"), "%s: it is switched when somebody promotes", what)
+		return
+	}
+	end := since.Add(length)
+	b := e.add(rollouts.BlockerTimedPause, since, e.command("promote"), "%s: it is switched in %s; promote to switch it now", what, max(end.Sub(e.now), 0).Round(time.Second))
+	b.Until = ptr.To(metav1.NewMicroTime(end))
 }
 
 // nextExpiry is when the next of the approvals that count will not any more.

@@ -357,10 +357,10 @@ func TestInvariant7DecideIsDeterministicAndIdempotent(t *testing.T) {
 
 func (m *machine) checkDeterminism(s engine.Snapshot, d engine.Decision) {
 	before := s.Rollout.DeepCopy()
-	turned := slices.Clone(s.ReplicaSets)
-	slices.Reverse(turned)
 	shown := s
-	shown.ReplicaSets = turned
+	shown.ReplicaSets, shown.Services = slices.Clone(s.ReplicaSets), slices.Clone(s.Services)
+	slices.Reverse(shown.ReplicaSets)
+	slices.Reverse(shown.Services)
 	again := m.brain(shown)
 	if !reflect.DeepEqual(d, again) {
 		m.fail("decided differently on the same:\n%+v\n%+v", d, again)

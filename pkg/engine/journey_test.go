@@ -34,6 +34,8 @@ import (
 //  8. nothing is written in a steady state: at the end (checkSteady).
 //  9. it ends: at the end (settle, checkEnd).
 //
+// A Rollout with blueGreen is held against what the same invariants mean for it: see watchBlueGreen.
+//
 // Besides, what is stored always makes sense: after every action (checkStored).
 
 // shortJourney and longJourney are the fewest actions of a journey. As many again are done on average.
@@ -56,16 +58,30 @@ func (c *tally) add(other tally) {
 
 // journey runs one, with an engine that decides; counted gets what it was made of.
 func journey(t *rapid.T, brain func(engine.Snapshot) engine.Decision, counted *tally) {
-	m := prepare(t)
+	var m *machine
+	blueGreen := rapid.Bool().Draw(t, "blueGreen")
+	if blueGreen {
+		m = prepareBlueGreen(t)
+	} else {
+		m = prepare(t, anyRollout(t))
+	}
 	made := tally{journeys: 1}
 	m.brain = func(s engine.Snapshot) engine.Decision {
 		made.decisions++
 		return brain(s)
 	}
-	m.watch()
-	m.begin(t)
+	if blueGreen {
+		m.watchBlueGreen()
+	} else {
+		m.watch()
+	}
+	m.begin()
 	made.actions = int64(m.travel(t))
-	m.arrive(t)
+	if blueGreen {
+		m.arriveBlueGreen(t)
+	} else {
+		m.arrive(t)
+	}
 	w := m.Written
 	made.writes = int64(w.ReplicaSets + w.Status + w.Evictions + w.Pods + w.Services)
 	counted.add(made)
@@ -192,7 +208,7 @@ func (m *machine) approve(t *rapid.T) {
 		who.Rights = []engine.Right{engine.RightOverride}
 	}
 	before := m.Rollout
-	if m.PromoteAs(who, engine.PromoteOptions{Override: override}) != nil {
+	if m.PromoteAs(who, engine.PromoteOptions{Override: override}) != nil || before.Spec.Strategy.Canary == nil {
 		return
 	}
 	from, to := ptr.Deref(before.Status.CurrentStepIndex, 0), ptr.Deref(m.Rollout.Status.CurrentStepIndex, 0)
@@ -249,17 +265,21 @@ func (m *machine) rest(t *rapid.T) {
 	}
 }
 
-// arrive brings the journey to its end, in one of the ways in which people do.
+// arrive brings the journey to its end.
 func (m *machine) arrive(t *rapid.T) {
-	ends := map[string]func(){"as it is": func() {}, "abort": m.endByAbort, "rollback": m.endByRollback, "two promotes": m.promoteTwice}
-	end := rapid.SampledFrom(slices.Sorted(maps.Keys(ends))).Draw(t, "end")
-	m.MinAvailable = 0 // A budget that forbids evictions for ever would have a restart wait for ever.
-	m.Tell("- end: " + end)
-	ends[end]()
+	m.end(t, map[string]func(){"as it is": func() {}, "abort": m.endByAbort, "rollback": m.endByRollback, "two promotes": m.promoteTwice})
 	m.settle()
 	m.checkStored()
 	m.checkEnd()
 	m.checkSteady()
+}
+
+// end does the last thing of a journey: one of those that people do.
+func (m *machine) end(t *rapid.T, ends map[string]func()) {
+	end := rapid.SampledFrom(slices.Sorted(maps.Keys(ends))).Draw(t, "end")
+	m.MinAvailable = 0 // A budget that forbids evictions for ever would have a restart wait for ever.
+	m.Tell("- end: " + end)
+	ends[end]()
 }
 
 // describe says what was counted.

@@ -5,6 +5,7 @@ package engine_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -34,23 +35,31 @@ type machine struct {
 	// asked is called after a verb that was not refused.
 	asked func(verb string, before, after *rollouts.Rollout)
 
+	// edits changes something of the spec other than the image, and more are further things that may happen.
+	edits func(*rapid.T)
+	more  map[string]func(*rapid.T)
+
 	remembered []engine.Snapshot
 	// stale is true while a decision is written that was made on what is no more.
-	stale  bool
-	placed int
+	stale bool
+	// deciding is the snapshot that was decided on last.
+	deciding engine.Snapshot
+	placed   int
 }
 
 // newMachine is a machine with a Rollout that was just created, or is Healthy, or some way into an update.
 func newMachine(t *rapid.T) *machine {
-	m := prepare(t)
-	m.begin(t)
+	m := prepare(t, anyRollout(t))
+	m.begin()
 	return m
 }
 
 // prepare is a machine with a Rollout that was just created.
-func prepare(t *rapid.T) *machine {
-	m := &machine{Cluster: simulator.New(anyRollout(t), start), t: t, brain: engine.Decide}
+func prepare(t *rapid.T, r *rollouts.Rollout) *machine {
+	m := &machine{Cluster: simulator.New(r, start), t: t, brain: engine.Decide}
+	m.edits = m.edit
 	m.Decide = func(s engine.Snapshot) engine.Decision {
+		m.deciding = s
 		d := m.brain(s)
 		if m.decided != nil {
 			m.decided(s, d)
@@ -61,7 +70,8 @@ func prepare(t *rapid.T) *machine {
 }
 
 // begin lets the Rollout become Healthy, or come some way into an update.
-func (m *machine) begin(t *rapid.T) {
+func (m *machine) begin() {
+	t := m.t
 	begin := rapid.SampledFrom([]string{"created", "deployed", "updating", "updating"}).Draw(t, "begin")
 	if begin == "created" {
 		return
@@ -102,7 +112,7 @@ func (m *machine) actions(stale bool) map[string]func(*rapid.T) {
 		},
 		"sync":    func(*rapid.T) { m.SyncAll() },
 		"sleep":   func(t *rapid.T) { m.Sleep(anySleep.Draw(t, "for")) },
-		"edit":    m.edit,
+		"edit":    m.edits,
 		"image":   func(t *rapid.T) { m.Edit("image", image(anyImage.Draw(t, "image"))) },
 		"promote": func(t *rapid.T) { m.verb("promote") },
 		"full":    func(t *rapid.T) { m.verb("full") },
@@ -117,6 +127,7 @@ func (m *machine) actions(stale bool) map[string]func(*rapid.T) {
 		"restart": func(*rapid.T) { _ = m.Restart() },
 		"undo":    func(t *rapid.T) { _ = m.Undo(rapid.Int64Range(0, 6).Draw(t, "to revision")) },
 	}
+	maps.Copy(actions, m.more)
 	if stale {
 		actions["remember"] = func(*rapid.T) { m.remembered = append(m.remembered, m.Snapshot()) }
 		actions["reconcile stale"] = func(t *rapid.T) {

@@ -26,8 +26,12 @@ func replicas(r *rollouts.Rollout) int32 {
 }
 
 // fenceposts are how many pods may exist above replicas, and how many of them may be unavailable. Surge
-// rounds up, unavailable rounds down; both 0 would stand still, so that then one may be unavailable.
+// rounds up, unavailable rounds down; both 0 would stand still, so that then one may be unavailable. With blueGreen
+// there may be as many again, and only a restart makes any unavailable.
 func fenceposts(r *rollouts.Rollout) (surge, unavailable int32) {
+	if bg := blueGreen(r); bg != nil {
+		return replicas(r), min(resolve(bg.MaxUnavailable, defaultMaxUnavailable, replicas(r), false), replicas(r))
+	}
 	canary := ptr.Deref(r.Spec.Strategy.Canary, rollouts.CanaryStrategy{})
 	n := replicas(r)
 	surge = resolve(canary.MaxSurge, defaultMaxSurge, n, true)

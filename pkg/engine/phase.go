@@ -6,6 +6,8 @@ package engine
 import (
 	"fmt"
 
+	"k8s.io/utils/ptr"
+
 	"sluice.dev/sluice/pkg/apis/rollouts"
 )
 
@@ -21,6 +23,9 @@ const (
 	messageNotAvailable    = "updated replicas are still becoming available"
 	messageOldPods         = "old replicas are pending termination"
 	messageSurplusPods     = "surplus replicas are pending termination"
+	messageActivePending   = "active service cutover pending"
+	messagePreviewPending  = "preview service cutover pending"
+	messageVerification    = "waiting for post-promotion verification to complete"
 	messageStepsIncomplete = "waiting for all steps to complete"
 )
 
@@ -61,12 +66,32 @@ func movement(r *rollouts.Rollout) (rollouts.RolloutPhase, string) {
 		return progressing(messageNeedUpdate)
 	case st.AvailableReplicas < st.UpdatedReplicas:
 		return progressing(messageNotAvailable)
+	case blueGreen(r) != nil:
+		return cutover(r)
 	case st.Replicas > st.UpdatedReplicas:
 		return progressing(messageOldPods)
 	case st.UpdatedReplicas > n:
 		return progressing(messageSurplusPods)
 	case st.StableRS != st.CurrentPodHash:
 		return progressing(messageStepsIncomplete)
+	default:
+		return rollouts.RolloutPhaseHealthy, ""
+	}
+}
+
+// cutover is the phase of a blueGreen Rollout whose pods are all there. Older pods that are kept count for nothing.
+func cutover(r *rollouts.Rollout) (rollouts.RolloutPhase, string) {
+	st := &r.Status
+	leads := ptr.Deref(st.BlueGreen, rollouts.BlueGreenStatus{})
+	switch {
+	case leads.ActiveSelector != st.CurrentPodHash:
+		return rollouts.RolloutPhaseProgressing, messageActivePending
+	case st.StableRS != st.CurrentPodHash:
+		return rollouts.RolloutPhaseProgressing, messageVerification
+	case st.UpdatedReplicas > replicas(r):
+		return rollouts.RolloutPhaseProgressing, messageSurplusPods
+	case blueGreen(r).PreviewService != "" && leads.PreviewSelector != st.CurrentPodHash:
+		return rollouts.RolloutPhaseProgressing, messagePreviewPending
 	default:
 		return rollouts.RolloutPhaseHealthy, ""
 	}

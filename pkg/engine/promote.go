@@ -70,6 +70,9 @@ func promoted(r *rollouts.Rollout, full bool, outcome rollouts.ActionOutcome, no
 		st.PromoteFull = true
 		st.Abort, st.AbortedAt = false, nil
 		st.CurrentStepIndex = lastStep(out)
+	} else if blueGreen(out) != nil {
+		setPromoted(st)
+		message = fmt.Sprintf("promoted revision %d: clients are led to it once all its pods are available", st.Revision)
 	} else {
 		st.CurrentStepIndex = ptr.To(stepIndex(out) + 1)
 		message = fmt.Sprintf("promoted to step %d/%d", *st.CurrentStepIndex, len(steps(out)))
@@ -107,6 +110,12 @@ func mayPromote(r *rollouts.Rollout, full bool) error {
 		return nil
 	case st.Abort:
 		return refuse(ReasonAborted, "the update to revision %d was aborted; retry it, or promote it in full", st.Revision)
+	case blueGreen(r) != nil && promotedOn(r):
+		return refuse(ReasonNothingInFlight, "revision %d is promoted already, and clients are led to it once all its pods are available", st.Revision)
+	case blueGreen(r) != nil && len(st.PauseConditions) == 0:
+		return refuse(ReasonNothingInFlight, "the update to revision %d does not wait for a promote yet: its pods are still becoming available; promote it in full to do without the wait", st.Revision)
+	case blueGreen(r) != nil:
+		return nil
 	case len(steps(r)) == 0:
 		return refuse(ReasonNothingInFlight, "the strategy has no steps, the update to revision %d goes on by itself", st.Revision)
 	case stepsDone(r):

@@ -30,6 +30,8 @@ type restart struct {
 	// pods is how many pods there are that are not on their way out, and available how many of them are
 	// available.
 	pods, available int32
+	// availableOf is how many pods of each ReplicaSet are available.
+	availableOf map[*appsv1.ReplicaSet]int32
 	// holder is the ReplicaSet of the first of old.
 	holder *appsv1.ReplicaSet
 	// blind is true while the ReplicaSets count pods that are not seen yet.
@@ -89,7 +91,7 @@ func (d *decider) restartEnded() bool {
 
 // surveyRestart looks at the pods: the stable ones first, then the current ones, then others.
 func (d *decider) surveyRestart(at time.Time) *restart {
-	left := &restart{}
+	left := &restart{availableOf: map[*appsv1.ReplicaSet]int32{}}
 	for _, rs := range slices.Concat([]*appsv1.ReplicaSet{d.stable, d.current}, d.older) {
 		if rs == nil {
 			continue
@@ -99,6 +101,7 @@ func (d *decider) surveyRestart(at time.Time) *restart {
 			seen++
 			if reason, _, _ := ailment(pod, d.rollout.Spec.MinReadySeconds, d.now); reason == "" {
 				left.available++
+				left.availableOf[rs]++
 			}
 			if pod.CreationTimestamp.Time.Before(at) {
 				left.old = append(left.old, pod)
@@ -153,11 +156,15 @@ func (d *decider) evict() {
 	if d.restart.blind || d.out.Create != nil || !b.observed() || d.resizing() {
 		return
 	}
+	if blueGreen(d.rollout) != nil {
+		d.evictWithin(d.evictionBudgets())
+		return
+	}
 	counted := b.canary.holds() + b.stable.holds() + sum(b.older, pool.holds)
 	budget := min(counted, d.restart.available) - b.minAvailable()
 	for _, pod := range d.restart.old {
 		// A ReplicaSet that was adopted may count a pod as available sooner than the Rollout asks for.
-		if c := podCondition(pod, corev1.PodReady); c != nil && c.Status == corev1.ConditionTrue {
+		if ready(pod) {
 			if budget <= 0 {
 				continue
 			}
@@ -165,6 +172,36 @@ func (d *decider) evict() {
 		}
 		d.out.Evict = append(d.out.Evict, PodRef{Name: pod.Name, UID: pod.UID})
 	}
+}
+
+// evictWithin asks for old pods to go, as far as the budget of each ReplicaSet allows.
+func (d *decider) evictWithin(budgets map[*appsv1.ReplicaSet]int32) {
+	for _, pod := range d.restart.old {
+		if ready(pod) {
+			rs := d.holderOf(pod)
+			if budgets[rs] <= 0 {
+				continue
+			}
+			budgets[rs]--
+		}
+		d.out.Evict = append(d.out.Evict, PodRef{Name: pod.Name, UID: pod.UID})
+	}
+}
+
+// holderOf is the ReplicaSet of a pod; nil if the Rollout does not control it.
+func (d *decider) holderOf(pod *corev1.Pod) *appsv1.ReplicaSet {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	for _, rs := range d.owned() {
+		if owner != nil && rs.UID == owner.UID {
+			return rs
+		}
+	}
+	return nil
+}
+
+func ready(pod *corev1.Pod) bool {
+	c := podCondition(pod, corev1.PodReady)
+	return c != nil && c.Status == corev1.ConditionTrue
 }
 
 // resizing is true if this decision changes the size of a ReplicaSet.

@@ -78,7 +78,7 @@ func Created(r *rollouts.Rollout, res Resolution, author string) *rollouts.Rollo
 
 // Edited is new with the status of old, brought up to date with a change of the spec. res says which
 // revision the new template is; nil if spec.template did not change. A new template starts at the first
-// step and clears an abort; changed steps start at the first one too, but leave an abort: what was aborted
+// step and clears an abort; changed steps, or another strategy, start at the first one too, but leave an abort: what was aborted
 // goes on only by a retry or a new template. Either voids what was approved. author is who changes it; a new
 // template makes them one of its authors, until a revision becomes stable: so nobody is forgotten by way
 // of a detour over the stable template.
@@ -88,7 +88,7 @@ func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollout
 	st := &out.Status
 
 	retemplated := res != nil && res.Hash != st.CurrentPodHash
-	restepped := !stepsEqual(steps(old), steps(new))
+	restepped := !stepsEqual(steps(old), steps(new)) || !sameStrategy(old, new)
 	if retemplated {
 		// The resolution may be older than this write, which then still is the newest revision.
 		st.CurrentPodHash, st.Revision = res.Hash, max(res.Revision, st.Revision+1)
@@ -97,8 +97,12 @@ func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollout
 	}
 	if retemplated || restepped {
 		clearPauses(st)
+		clearPromoted(st)
 		voidApprovals(st)
 		st.PromoteFull = false
+		if blueGreen(out) == nil {
+			st.BlueGreen = nil
+		}
 		st.CurrentStepHash = stepHash(steps(out))
 		st.CurrentStepIndex = firstStep(out)
 		setWeights(out)

@@ -27,10 +27,10 @@ type NeededRight struct {
 // RightsToEdit are the rights that a change of the spec needs, each once: to weaken or remove an approval,
 // or to let an update past a pause that waits for people. nil if there is none.
 func RightsToEdit(old, new *rollouts.Rollout) []NeededRight {
-	if stepsEqual(steps(old), steps(new)) {
+	if sameStrategy(old, new) && stepsEqual(steps(old), steps(new)) && ptr.Equal(blueGreenGate(old), blueGreenGate(new)) {
 		return nil
 	}
-	before, after := gates(steps(old)), gates(steps(new))
+	before, after := gatesOf(old), gatesOf(new)
 	var needed []NeededRight
 	approvals := slices.DeleteFunc(slices.Clone(before), func(g gate) bool { return g.approval == nil })
 	if lost := unmatched(approvals, after, asStrongApproval); lost != nil {
@@ -40,10 +40,12 @@ func RightsToEdit(old, new *rollouts.Rollout) []NeededRight {
 	if !updateInFlight(old) || old.Status.PromoteFull {
 		return needed
 	}
-	ahead := slices.DeleteFunc(slices.Clone(before), func(g gate) bool { return g.index < int(stepIndex(old)) })
+	ahead := slices.DeleteFunc(slices.Clone(before), func(g gate) bool {
+		return g.index < int(stepIndex(old)) || g.active != "" && promotedOn(old)
+	})
 	if lost := unmatched(ahead, after, asFar); lost != nil {
 		needed = append(needed, NeededRight{Right: RightPromote, Field: lost.field(),
-			Message: fmt.Sprintf("this takes the update in flight past the pause of step %d, which somebody is to promote", lost.index)})
+			Message: fmt.Sprintf("this takes the update in flight past %s, which somebody is to promote", lost.pause())})
 	}
 	return needed
 }
@@ -51,8 +53,8 @@ func RightsToEdit(old, new *rollouts.Rollout) []NeededRight {
 // RightsToRestate are the rights that a change of the status needs, if somebody else makes it than the controller: to
 // say by hand that an update is past what waits for people. nil if there is none.
 func RightsToRestate(old, new *rollouts.Rollout) []NeededRight {
-	field := restated(&old.Status, &new.Status)
-	waiting := gates(steps(old))
+	field := restated(old, new)
+	waiting := gatesOf(old)
 	if field == "" || len(waiting) == 0 {
 		return nil
 	}
@@ -65,8 +67,11 @@ func RightsToRestate(old, new *rollouts.Rollout) []NeededRight {
 }
 
 // restated is the first field that decides where an update stands and that is not the same; empty if all are.
-func restated(old, new *rollouts.RolloutStatus) string {
+func restated(before, after *rollouts.Rollout) string {
+	old, new := &before.Status, &after.Status
 	switch {
+	case promotedOn(before) != promotedOn(after) && old.PromoteFull == new.PromoteFull:
+		return "blueGreen.scaleUpPreviewCheckPoint"
 	case !ptr.Equal(old.CurrentStepIndex, new.CurrentStepIndex):
 		return "currentStepIndex"
 	case old.PromoteFull != new.PromoteFull:
@@ -87,9 +92,39 @@ type gate struct {
 	reach int32
 	// approval is what it asks for; nil for a plain pause without an end.
 	approval *rollouts.PauseApproval
+	// active is the Service that is switched when the gate of blueGreen is passed; empty for a step.
+	active string
+}
+
+// gatesOf are what waits for people in the strategy of a Rollout.
+func gatesOf(r *rollouts.Rollout) []gate {
+	if g := blueGreenGate(r); g != nil {
+		return []gate{*g}
+	}
+	return gates(steps(r))
+}
+
+// blueGreenGate is the wait of blueGreen for a promote, which lets no client past it; nil if there is none.
+func blueGreenGate(r *rollouts.Rollout) *gate {
+	bg := blueGreen(r)
+	if bg == nil || ptr.Deref(bg.AutoPromotionEnabled, true) {
+		return nil
+	}
+	return &gate{active: bg.ActiveService}
+}
+
+// pause is how people call the wait.
+func (g gate) pause() string {
+	if g.active != "" {
+		return "the pause of blueGreen before Service " + g.active + " is switched"
+	}
+	return fmt.Sprintf("the pause of step %d", g.index)
 }
 
 func (g gate) field() string {
+	if g.active != "" {
+		return "spec.strategy.blueGreen.autoPromotionEnabled"
+	}
 	if g.approval != nil {
 		return fmt.Sprintf("spec.strategy.canary.steps[%d].pause.approval", g.index)
 	}
@@ -124,8 +159,11 @@ func unmatched(old, new []gate, standsFor func(new, old gate) bool) *gate {
 	return nil
 }
 
-// asFar is true if a gate lets no more pods past it than another.
-func asFar(new, old gate) bool { return new.reach <= old.reach }
+// asFar is true if a gate lets no more pods past it than another. Two of blueGreen must be about the same Service: else
+// clients could be led to the new revision by the other one.
+func asFar(new, old gate) bool {
+	return new.reach <= old.reach && (new.active == "" || old.active == "" || new.active == old.active)
+}
 
 // asStrongApproval is true if an approval asks for no less than another.
 func asStrongApproval(new, old gate) bool {

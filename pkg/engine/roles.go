@@ -128,6 +128,7 @@ func (d *decider) findCurrent() {
 			r.Status.CurrentStepIndex = firstStep(r)
 			r.Status.Abort, r.Status.AbortedAt = false, nil
 			clearPauses(&r.Status)
+			clearPromoted(&r.Status)
 			voidApprovals(&r.Status)
 		}
 		d.decisive = true
@@ -146,6 +147,10 @@ func (d *decider) currentIsLeaving() bool {
 // complete makes the current revision the stable one when every step is done, all pods run it and are
 // available, and none of another revision is.
 func (d *decider) complete() {
+	if blueGreen(d.rollout) != nil {
+		d.commit()
+		return
+	}
 	r, st := d.rollout, &d.rollout.Status
 	if r.Spec.Paused || st.Abort || st.StableRS == st.CurrentPodHash {
 		return
@@ -182,7 +187,7 @@ func (d *decider) settledAt(at split) bool {
 func (d *decider) cleanUp() {
 	keep := ptr.Deref(d.rollout.Spec.RevisionHistoryLimit, defaultRevisionHistoryLimit)
 	for _, rs := range d.older {
-		if p := poolOf(rs); p.size != 0 || p.pods != 0 || !p.observed {
+		if p := poolOf(rs); p.size != 0 || p.pods != 0 || !p.observed || d.selected(hashOf(rs)) {
 			continue
 		}
 		if keep--; keep < 0 {
@@ -200,6 +205,8 @@ func completionReason(r *rollouts.Rollout) string {
 		return "Initial deploy"
 	case r.Status.PromoteFull:
 		return "Full promotion requested"
+	case blueGreen(r) != nil:
+		return "Completed blue-green update"
 	case n == 0:
 		return "Completed rolling update"
 	default:

@@ -42,9 +42,16 @@ func (d *decider) settled() split {
 
 // movePods decides the sizes of all ReplicaSets, and creates that of the current revision.
 func (d *decider) movePods() {
+	if blueGreen(d.rollout) != nil {
+		d.moveBlueGreen()
+		return
+	}
 	b := d.board()
 	next, older := split{b.canary.size, b.stable.size}, sizes(b.older)
-	if !d.frozen() {
+	switch {
+	case d.releasing: // Its clients are led to one revision only, until that is observed to have ended.
+		next = d.whileReleasing()
+	case !d.frozen():
 		next, older = b.move()
 	}
 	// While paused a change of replicas is done when its goal is reached; else when the number of pods suits
@@ -56,8 +63,7 @@ func (d *decider) movePods() {
 	if d.current != nil {
 		d.change(d.current, next.canary, fits || next.canary == b.goal.canary)
 	} else if !d.rollout.Spec.Paused && !d.rollout.Status.Abort && !d.currentIsLeaving() {
-		d.out.Create = newReplicaSet(d.rollout, next.canary)
-		d.event(false, eventCreated, "Created ReplicaSet %q of revision %d with %s", d.out.Create.Name, d.rollout.Status.Revision, plural(int(next.canary), "pod"))
+		d.create(next.canary)
 	}
 	for i, rs := range d.older {
 		if older[i] != b.older[i].size {
@@ -68,21 +74,29 @@ func (d *decider) movePods() {
 	}
 }
 
+// create makes the ReplicaSet of the current revision.
+func (d *decider) create(size int32) {
+	d.out.Create = newReplicaSet(d.rollout, size)
+	d.event(false, eventCreated, "Created ReplicaSet %q of revision %d with %s", d.out.Create.Name, d.rollout.Status.Revision, plural(int(size), "pod"))
+}
+
 // board is the position to move from.
 func (d *decider) board() board {
 	surge, unavailable := fenceposts(d.rollout)
 	b := board{
 		n: replicas(d.rollout), surge: surge, unavailable: unavailable, goal: d.target(),
 		canary: d.poolNow(d.current), stable: d.poolNow(d.stable), older: d.olderPools(),
-	}
-	for _, rs := range d.leaving {
-		if p := poolOf(rs); p.observed {
-			b.leaving += p.pods
-		} else {
-			b.leaving += p.occupies()
-		}
+		leaving: d.leavingPods(),
 	}
 	return b
+}
+
+// leavingPods is how many pods the ReplicaSets that are being deleted still have.
+func (d *decider) leavingPods() (pods int32) {
+	for _, rs := range d.leaving {
+		pods += roomOf(poolOf(rs), 0)
+	}
+	return pods
 }
 
 // poolNow is the pool of the current or the stable ReplicaSet. Until it has taken up a change of
@@ -153,6 +167,7 @@ func (d *decider) change(rs *appsv1.ReplicaSet, size int32, done bool) {
 	if done && (d.resized(rs) || size != was && rs.Annotations[rollouts.DesiredReplicasAnnotation] != d.desired()) {
 		notes[rollouts.DesiredReplicasAnnotation] = d.desired()
 	}
+	d.noteDeadline(rs, size, notes)
 	if size != was {
 		d.noteOutcome(rs, size > was, notes)
 		if d.resized(rs) {

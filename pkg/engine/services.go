@@ -58,9 +58,30 @@ func (d *decider) release() {
 		if s.Annotations[rollouts.ManagedByRolloutAnnotation] != d.rollout.Name || slices.Contains(named, s.Name) || s.DeletionTimestamp != nil {
 			continue
 		}
+		d.releasing = true
+		if d.surplusInUpdate() {
+			continue
+		}
 		d.out.Services = append(d.out.Services, ServiceChange{Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion})
 		d.event(false, eventSwitched, "Service %q is not managed any more, and leads to all pods", s.Name)
 	}
+}
+
+// surplusInUpdate is true while a Service keeps clients on the stable revision of a canary update, of which there are
+// more new pods than its step says: they were made for another strategy, and go before clients can reach them.
+func (d *decider) surplusInUpdate() bool {
+	r := d.rollout
+	return blueGreen(r) == nil && updateInFlight(r) && d.stable != nil && d.selected(r.Status.StableRS) && poolOf(d.current).occupies() > d.settled().canary
+}
+
+// whileReleasing is the next sizes of the new and the stable revision of a canary while a Service is still to be given
+// back: the stable one stays as it is.
+func (d *decider) whileReleasing() split {
+	next := split{canary: poolOf(d.current).size, stable: poolOf(d.stable).size}
+	if d.surplusInUpdate() && !d.frozen() {
+		next.canary = min(next.canary, d.settled().canary)
+	}
+	return next
 }
 
 // ServicesNamed are the names of the Services that a Rollout names: with those that carry its name as the annotation

@@ -18,5 +18,6 @@ func SameState(a, b *rollouts.Rollout) bool {
 		a.Status.CurrentPodHash == b.Status.CurrentPodHash &&
 		ptr.Equal(a.Status.CurrentStepIndex, b.Status.CurrentStepIndex) &&
 		a.Status.Abort == b.Status.Abort &&
+		promotedOn(a) == promotedOn(b) &&
 		a.Status.PromoteFull == b.Status.PromoteFull
 }

@@ -33,6 +33,19 @@ func (d *decider) count() {
 		st.UpdatedReplicas = d.current.Status.Replicas
 	}
 	st.HPAReplicas = st.Replicas
+	if blueGreen(d.rollout) != nil {
+		d.countServing()
+	}
+}
+
+// countServing takes out of the counts what serves no clients: autoscalers and people ask for what does.
+func (d *decider) countServing() {
+	st := &d.rollout.Status
+	var serving appsv1.ReplicaSetStatus
+	if rs := d.serving(); rs != nil {
+		serving = rs.Status
+	}
+	st.HPAReplicas, st.ReadyReplicas, st.AvailableReplicas = serving.Replicas, serving.ReadyReplicas, serving.AvailableReplicas
 }
 
 // describe fills in what the status says of the decision: nothing of it decides anything more.
@@ -61,6 +74,10 @@ func (d *decider) mayBeUnavailable() bool {
 // setWeights sets the shares wanted now. With no update in flight the stable revision has all of it.
 func setWeights(r *rollouts.Rollout) {
 	st := &r.Status
+	if blueGreen(r) != nil {
+		st.Canary = nil // Clients are led to one revision or the other.
+		return
+	}
 	weight := SetWeight(r)
 	if st.StableRS != "" && !updateInFlight(r) {
 		weight = 0

@@ -145,6 +145,10 @@ func clearPauses(st *rollouts.RolloutStatus) {
 // takeStep goes on to the next step if the condition of the current one holds: at most one step in a
 // decision. It begins the pause of a pause step, in the same decision in which it gets there.
 func (d *decider) takeStep() {
+	if blueGreen(d.rollout) != nil {
+		d.takePromotion()
+		return
+	}
 	r := d.rollout
 	if r.Spec.Paused || r.Status.Abort || r.Status.PromoteFull || !updateInFlight(r) || stepsDone(r) {
 		return

@@ -106,6 +106,7 @@ func abortUpdate(r *rollouts.Rollout, now time.Time, message string) {
 	st.PromoteFull = false
 	st.CurrentStepIndex = firstStep(r)
 	clearPauses(st)
+	clearPromoted(st)
 	voidApprovals(st)
 	setCondition(st, rollouts.RolloutProgressing, corev1.ConditionFalse, reasonAborting, message, now)
 }
@@ -125,6 +126,7 @@ func Retry(r *rollouts.Rollout, now time.Time) (*Transition, error) {
 	st.Abort, st.AbortedAt = false, nil
 	st.CurrentStepIndex = firstStep(out)
 	clearPauses(st)
+	clearPromoted(st)
 	voidApprovals(st)
 	setCondition(st, rollouts.RolloutProgressing, corev1.ConditionUnknown, reasonRetry, "Retrying Rollout after abort", now)
 	restate(out, now)

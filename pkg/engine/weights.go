@@ -16,6 +16,9 @@ const fullWeight int32 = 100
 // It is the weight of the last setWeight step at or before the current one, and 0 if there is none; 100
 // where no steps apply; 0 after an abort.
 func SetWeight(r *rollouts.Rollout) int32 {
+	if blueGreen(r) != nil {
+		return blueGreenWeight(r)
+	}
 	switch {
 	case r.Status.PromoteFull || !updateInFlight(r):
 		return fullWeight
@@ -36,6 +39,14 @@ func SetWeight(r *rollouts.Rollout) int32 {
 // split is a number of pods for each side of an update.
 type split struct {
 	canary, stable int32
+}
+
+// blueGreenWeight is the share of clients that are led to the current revision: all of them, or none.
+func blueGreenWeight(r *rollouts.Rollout) int32 {
+	if st := &r.Status; st.BlueGreen != nil && st.BlueGreen.ActiveSelector == st.CurrentPodHash {
+		return fullWeight
+	}
+	return 0
 }
 
 // splitFor is where the pods of n replicas settle at a weight: the whole pods whose share comes nearest

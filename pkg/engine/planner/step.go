@@ -22,6 +22,9 @@ func (p *plan) stepNow() *rollouts.PlannedStep {
 	steps := stepsOf(r)
 	inFlight := st.StableRS != "" && st.StableRS != st.CurrentPodHash && !st.Abort && !st.PromoteFull
 	at := int(ptr.Deref(st.CurrentStepIndex, 0))
+	if r.Spec.Strategy.BlueGreen != nil {
+		return p.blueGreenStep()
+	}
 	switch {
 	case p.completes:
 		return &rollouts.PlannedStep{Action: rollouts.PlannedComplete}
@@ -67,6 +70,9 @@ func (p *plan) strategyStep(index int, s rollouts.CanaryStep) *rollouts.PlannedS
 // misplaced is true while pods of the revision that was aborted are left, or stable ones are missing.
 func (p *plan) misplaced() bool {
 	canary, others := p.pods()
+	if b := p.cluster.Rollout.Spec.Strategy.BlueGreen; b != nil && ptr.Deref(b.AbortScaleDownDelaySeconds, 1) == 0 {
+		canary = 0 // They are kept until the next change.
+	}
 	return canary > 0 || others != ptr.Deref(p.cluster.Rollout.Spec.Replicas, 1)
 }
 
@@ -88,7 +94,7 @@ func (p *plan) end() {
 		if s.UntilPromoted {
 			people++
 		}
-		if s.Duration != nil {
+		if s.Duration != nil && s.Action == rollouts.PlannedPause {
 			waits += s.Duration.Duration
 		}
 	}
@@ -110,6 +116,10 @@ func (p *plan) message(people int) string {
 		said = append(said, fmt.Sprintf("nothing to do: the update to revision %d was aborted; retry it, or change the template", st.Revision))
 	case len(p.status.Steps) == 0:
 		said = append(said, fmt.Sprintf("nothing to do: revision %d is %s", st.Revision, st.Phase))
+	case p.waitsForService():
+		said = append(said, fmt.Sprintf("waits for Service %s, which is missing or managed by another rollout", r.Spec.Strategy.BlueGreen.ActiveService))
+	case p.onlyKept():
+		said = append(said, "takes the pods of earlier revisions once they need not be kept any more")
 	case st.Abort:
 		said = append(said, fmt.Sprintf("takes all pods back from revision %d, which was aborted", st.Revision))
 	default:

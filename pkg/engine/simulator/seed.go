@@ -29,6 +29,11 @@ func From(s engine.Snapshot) *Cluster {
 	// Versions count on from here, and only here.
 	c.version = 1
 	c.Rollout.ResourceVersion = c.nextVersion()
+	for _, seen := range s.Services {
+		service := seen.DeepCopy()
+		service.ResourceVersion = c.nextVersion()
+		c.services = append(c.services, service)
+	}
 	for _, seen := range s.ReplicaSets {
 		rs := seen.DeepCopy()
 		rs.ResourceVersion = c.nextVersion()

@@ -1,0 +1,502 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine_test
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/engine"
+)
+
+// TestBlueGreenTimedPromotion: it ends by itself, never early, and a promote ends it at once.
+func TestBlueGreenTimedPromotion(t *testing.T) {
+	for _, promote := range []bool{false, true} {
+		w := serving(t, blueGreen(2, promotedAfter(20)))
+		w.edit("image v2", image("v2"))
+		w.Reconcile()
+		w.SyncAll()
+		w.waitFor(rollouts.RolloutPhasePaused, "BlueGreenPause")
+		began := w.Rollout.Status.PauseConditions[0].StartTime.Time
+		w.leads("v1", "v2")
+		if promote {
+			w.must(w.Promote(false))
+			w.work()
+			w.leads("v2", "v2")
+			continue
+		}
+		w.Sleep(began.Add(20*time.Second - time.Microsecond).Sub(w.Now()))
+		w.work()
+		w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+		w.Sleep(time.Microsecond)
+		w.work()
+		w.leads("v2", "v2")
+		w.is(rollouts.RolloutPhaseHealthy, "")
+	}
+}
+
+// TestBlueGreenWaitsForItsService: missing, or another Rollout's, it is never taken for switched, and it heals.
+func TestBlueGreenWaitsForItsService(t *testing.T) {
+	breaks := map[string]func(*world){
+		"missing":            func(w *world) { w.RemoveService("demo-active") },
+		"managed by another": func(w *world) { w.GiveService("demo-active", "other") },
+	}
+	for name, break_ := range breaks {
+		t.Run(name, func(t *testing.T) {
+			w := serving(t, blueGreen(2, keptFor(0)))
+			break_(w)
+			w.work()
+			w.is(rollouts.RolloutPhaseProgressing, "active service cutover pending")
+			w.edit("image v2", image("v2"))
+			w.turns(120)
+			w.sizes("2 2")
+			w.AddService("demo-active")
+			w.settle()
+			w.leads("v2", "v2")
+			w.sizes("0 2")
+			w.is(rollouts.RolloutPhaseHealthy, "")
+		})
+	}
+}
+
+func TestBlueGreenFirstDeploymentWaitsForItsService(t *testing.T) {
+	w := newWorld(t, blueGreen(2, manual))
+	w.turns(5)
+	w.pods("2")
+	w.is(rollouts.RolloutPhaseProgressing, "active service cutover pending")
+	w.refused(w.Abort(), "NoStable")
+	w.AddService("demo-active")
+	w.turns(5)
+	w.is(rollouts.RolloutPhaseProgressing, "preview service cutover pending")
+	w.AddService("demo-preview")
+	w.settle()
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.leads("v1", "v1")
+}
+
+// TestBlueGreenDeadlineDoesNotCountWhilePodsAreKept, nor in a pause.
+func TestBlueGreenDeadlineDoesNotCountWhilePodsAreKept(t *testing.T) {
+	r := blueGreen(2, keptFor(600))
+	r.Spec.ProgressDeadlineSeconds, r.Spec.ProgressDeadlineAbort = ptr.To[int32](5), true
+	w := serving(t, r)
+	w.edit("image v2", image("v2"))
+	for range 700 {
+		w.turns(1)
+		if w.Rollout.Status.Phase == rollouts.RolloutPhaseDegraded {
+			t.Fatal("Degraded while old pods are kept")
+		}
+	}
+	w.sizes("0 2")
+}
+
+// TestBlueGreenProgressIsEachPodOfThePreview: pods that come up one after the other are progress.
+func TestBlueGreenProgressIsEachPodOfThePreview(t *testing.T) {
+	r := blueGreen(1)
+	r.Spec.ProgressDeadlineSeconds = ptr.To[int32](5)
+	w := serving(t, r)
+	w.edit("image v2, 4 replicas", func(spec *rollouts.RolloutSpec) { image("v2")(spec); scale(4)(spec) })
+	w.turns(1)
+	w.Pods = startsAfter(time.Hour)
+	w.turns(1)
+	for range 3 {
+		current := w.Find(w.Rollout.Status.CurrentPodHash)
+		for i, p := range w.PodsOf(current) {
+			if !p.Ready {
+				_ = i
+				p.Ready, p.Since = true, w.Now()
+				break
+			}
+		}
+		w.turns(4)
+		if w.Rollout.Status.Phase == rollouts.RolloutPhaseDegraded {
+			t.Fatal("Degraded though a pod more was available each 4 seconds")
+		}
+	}
+}
+
+func TestBlueGreenAbort(t *testing.T) {
+	w := serving(t, blueGreen(2, manual, abortKeptFor(0)))
+	w.update("v2")
+	w.must(w.Abort())
+	w.settle()
+	w.sizes("2 2") // kept until the next change
+	w.leads("v1", "v1")
+	w.Sleep(time.Hour)
+	w.settle()
+	w.sizes("2 2")
+	w.must(w.Promote(true)) // overrides the abort
+	w.turns(1)
+	w.leads("v2", "v2")
+}
+
+func TestBlueGreenAbortOfASwitchThatWasNotSeen(t *testing.T) {
+	w := serving(t, blueGreen(2))
+	w.edit("image v2", image("v2"))
+	w.Reconcile()
+	w.SyncAll()
+	for w.imageOf(w.LeadsTo("demo-active")) != "v2" {
+		w.Reconcile()
+		w.SyncAll()
+		if w.imageOf(w.LeadsTo("demo-active")) == "v1" {
+			w.Sleep(time.Second)
+			w.SyncAll()
+		}
+	}
+	w.must(w.Abort())
+	w.turns(40)
+	w.degraded("RolloutAborted")
+	w.leads("v1", "v1")
+	w.sizes("2 0")
+	w.pods("2 0")
+}
+
+// TestBlueGreenAbortWhilePausedByHand acts: the Services, and the pods.
+func TestBlueGreenAbortWhilePausedByHand(t *testing.T) {
+	w := serving(t, blueGreen(2, manual))
+	w.update("v2")
+	w.must(w.Pause())
+	w.settle()
+	w.leads("v1", "v2")
+	w.must(w.Abort())
+	w.settle()
+	w.leads("v1", "v1")
+	w.sizes("2 0")
+}
+
+// TestBlueGreenPausedByHand: nothing is promoted nor switched, and replicas are followed.
+func TestBlueGreenPausedByHand(t *testing.T) {
+	w := serving(t, blueGreen(2, promotedAfter(10)))
+	w.update("v2")
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.edit("image v3", image("v3"))
+	w.turns(3)
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+	w.must(w.Pause())
+	w.edit("replicas 3", scale(3))
+	w.turns(60)
+	w.is(rollouts.RolloutPhasePaused, "manually paused")
+	w.leads("v2", "v3")
+	w.sizes("0 3 3")
+	w.must(w.Resume())
+	w.turns(1)
+	w.leads("v3", "v3")
+	w.is(rollouts.RolloutPhaseHealthy, "")
+}
+
+// TestBlueGreenPausedByHandStartsNothing: a new template waits for the end of the pause, and for a return the pods
+// that are kept stay.
+func TestBlueGreenPausedByHandStartsNothing(t *testing.T) {
+	w := serving(t, blueGreen(2, manual, previewing(1), keptFor(60)))
+	w.update("v2")
+	w.must(w.Promote(false))
+	w.turns(3)
+	w.must(w.Pause())
+	w.edit("image v1", image("v1"))
+	w.turns(100)
+	w.sizes("2 2")
+	w.leads("v2", "v2")
+	w.must(w.Resume())
+	w.work()
+	w.leads("v1", "v1")
+}
+
+func TestBlueGreenFastRollback(t *testing.T) {
+	w := serving(t, blueGreen(3, manual, keptFor(60)))
+	w.update("v2")
+	w.must(w.Promote(false))
+	w.turns(10)
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.edit("image v1", image("v1"))
+	w.work() // the clock stands still: no pod is made
+	w.leads("v1", "v1")
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.turns(50)
+	w.sizes("3 3") // the time of the second one is kept too
+	w.turns(12)
+	w.sizes("3 0")
+	// Then it is an update as any.
+	w.update("v2")
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+	w.leads("v1", "v2")
+	// And the way back to the stable revision never waits.
+	w.update("v1")
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.leads("v1", "v1")
+	w.sizes("3 0")
+}
+
+// TestBlueGreenReplacedInMidUpdate: the second serves nobody and goes at once, the first stays active, and there are
+// never more than twice as many pods.
+func TestBlueGreenReplacedInMidUpdate(t *testing.T) {
+	w := serving(t, blueGreen(3, manual))
+	w.update("v2")
+	w.sizes("3 3")
+	w.edit("image v3", image("v3"))
+	for range 10 {
+		w.Reconcile()
+		total := 0
+		for _, rs := range w.ReplicaSets() {
+			total += max(int(*rs.Spec.Replicas), len(w.PodsOf(rs)))
+		}
+		if total > 6 {
+			t.Fatalf("%d pods for 3 replicas", total)
+		}
+		w.SyncAll()
+	}
+	w.sizes("3 0 3")
+	w.settle()
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+	w.leads("v1", "v3")
+	w.must(w.Abort())
+	w.settle()
+	w.sizes("3 0 0")
+}
+
+func TestBlueGreenScaling(t *testing.T) {
+	w := serving(t, blueGreen(2, manual))
+	w.update("v2")
+	w.edit("replicas 5", scale(5))
+	w.settle()
+	w.pods("5 5")
+	if got := w.Rollout.Status.HPAReplicas; got != 5 {
+		t.Errorf("autoscalers are told of %d pods, want 5", got)
+	}
+	w.edit("replicas 0", scale(0))
+	w.settle()
+	w.pods("0 0")
+	w.leads("v1", "v2")
+	w.edit("replicas 3", scale(3))
+	w.settle()
+	w.pods("3 3")
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+	w.must(w.Promote(false))
+	w.settle()
+	w.pods("0 3")
+	w.edit("replicas 0", scale(0))
+	w.settle()
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.update("v3")
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause") // at 0 replicas too
+	w.must(w.Promote(false))
+	w.settle()
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.leads("v3", "v3")
+}
+
+func TestBlueGreenScalingWithPreviewReplicaCount(t *testing.T) {
+	w := serving(t, blueGreen(2, manual, previewing(1)))
+	w.update("v2")
+	w.edit("replicas 5", scale(5))
+	w.settle()
+	w.pods("5 1")
+	w.edit("previewReplicaCount 9", bg(previewing(9)))
+	w.settle()
+	w.pods("5 5")
+}
+
+// TestBlueGreenAvailability: pods that are kept do not make up for those of the active revision.
+func TestBlueGreenAvailability(t *testing.T) {
+	w := serving(t, blueGreen(2, keptFor(600)))
+	w.edit("image v2", image("v2"))
+	w.turns(3)
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.Disturb(w.Find(w.Rollout.Status.CurrentPodHash), 0)
+	w.SyncAll()
+	w.Reconcile()
+	w.is(rollouts.RolloutPhaseProgressing, "updated replicas are still becoming available")
+	if got := w.condition(rollouts.RolloutAvailable); got != "False" {
+		t.Errorf("Available is %s", got)
+	}
+	w.leads("v2", "v2")
+}
+
+// TestBlueGreenMinReadySeconds: pods that were not ready for as long as is asked for now get no clients.
+func TestBlueGreenMinReadySeconds(t *testing.T) {
+	w := serving(t, blueGreen(2, manual))
+	w.update("v2")
+	w.edit("minReadySeconds 3600", func(spec *rollouts.RolloutSpec) { spec.MinReadySeconds = 3600 })
+	w.must(promoteNow(w))
+	w.turns(60)
+	w.leads("v1", "v2")
+	w.turns(3600)
+	w.leads("v2", "v2")
+}
+
+// promoteNow promotes once the last edit is observed.
+func promoteNow(w *world) error {
+	w.Reconcile()
+	return w.Promote(false)
+}
+
+func TestBlueGreenRestart(t *testing.T) {
+	for name, test := range map[string]struct {
+		n, lost     int32
+		unavailable string
+	}{
+		"a single pod is replaced before it goes": {1, 0, "25%"},
+		"one of four":     {4, 1, "25%"},
+		"none of four":    {4, 0, "0"},
+		"all but a fifth": {5, 4, "80%"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := serving(t, blueGreen(test.n, manual, func(b *rollouts.BlueGreenStrategy) { b.MaxUnavailable = ptr.To(intstr.Parse(test.unavailable)) }))
+			w.update("v2")
+			w.Sleep(time.Minute)
+			w.must(w.Restart())
+			active, least, most := w.Find(w.LeadsTo("demo-active")), test.n, 0
+			for range 60 {
+				w.Reconcile()
+				least = min(least, w.Available(active))
+				w.SyncAll()
+				most = max(most, len(w.PodsOf(w.ReplicaSets()[0]))+len(w.PodsOf(w.ReplicaSets()[1])))
+				w.Sleep(time.Second)
+				w.SyncAll()
+			}
+			if lost := test.n - least; lost != test.lost {
+				t.Errorf("%d pods of the active revision were missing, want %d", lost, test.lost)
+			}
+			if most > int(2*test.n)+1 {
+				t.Errorf("%d pods for %d replicas", most, test.n)
+			}
+			w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+			if !w.Rollout.Status.RestartedAt.Equal(w.Rollout.Spec.RestartAt) {
+				t.Error("the restart never ends")
+			}
+			w.sizes(ptrText(test.n) + " " + ptrText(test.n))
+		})
+	}
+}
+
+func ptrText(n int32) string { return ptr.To(intstr.FromInt32(n)).String() }
+
+func TestCanaryToBlueGreen(t *testing.T) {
+	toBlueGreen := func(spec *rollouts.RolloutSpec) {
+		spec.Strategy = blueGreen(1, manual).Spec.Strategy
+	}
+	t.Run("at rest", func(t *testing.T) {
+		w := deployed(t, rollout(4))
+		w.AddService("demo-active")
+		w.AddService("demo-preview")
+		written := w.Written.ReplicaSets
+		w.edit("blueGreen", toBlueGreen)
+		w.settle()
+		w.is(rollouts.RolloutPhaseHealthy, "")
+		w.leads("v1", "v1")
+		if w.Written.ReplicaSets != written {
+			t.Error("pods were touched")
+		}
+		if w.Rollout.Status.Canary != nil || w.Rollout.Status.CurrentStepIndex != nil {
+			t.Error("the status still speaks of the canary")
+		}
+	})
+	t.Run("in a pause step", func(t *testing.T) {
+		w := deployed(t, rollout(4, weight(75), pause("")))
+		w.AddService("demo-active")
+		w.AddService("demo-preview")
+		w.update("v2")
+		w.pods("1 3")
+		w.edit("blueGreen", toBlueGreen)
+		w.Reconcile()
+		w.leads("", "v2") // the stable revision could not serve all clients yet
+		w.settle()
+		w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+		w.leads("v1", "v2")
+		w.pods("4 4")
+		w.must(w.Promote(false))
+		w.settle()
+		w.leads("v2", "v2")
+		w.pods("0 4")
+	})
+}
+
+func TestBlueGreenToCanaryInMidUpdate(t *testing.T) {
+	w := serving(t, blueGreen(4, manual))
+	w.update("v2")
+	w.edit("canary", func(spec *rollouts.RolloutSpec) {
+		spec.Strategy = rollouts.RolloutStrategy{Canary: &rollouts.CanaryStrategy{Steps: []rollouts.CanaryStep{weight(25), pause("")}}}
+	})
+	w.step(0)
+	if len(w.Rollout.Status.PauseConditions) > 0 {
+		t.Fatal("the pause of blueGreen is kept")
+	}
+	for range 10 {
+		w.Reconcile()
+		if w.LeadsTo("demo-active") == "" && len(w.PodsOf(w.Find(w.Rollout.Status.CurrentPodHash))) > 1 {
+			t.Fatal("clients are led to all pods before those of the new revision are as few as the step says")
+		}
+		if w.LeadsTo("demo-active") != "" && *w.Find(w.Rollout.Status.StableRS).Spec.Replicas < 4 {
+			t.Fatal("pods are taken from the stable revision while clients are led to it alone")
+		}
+		w.SyncAll()
+	}
+	w.leads("", "")
+	w.settle()
+	w.is(rollouts.RolloutPhasePaused, "CanaryPauseStep")
+	w.pods("3 1")
+}
+
+// TestBlueGreenGates: who may only edit does not lead clients to a revision that waits for a promote.
+func TestBlueGreenGates(t *testing.T) {
+	w := serving(t, blueGreen(2, manual))
+	rightsAfter := func(change func(*rollouts.RolloutSpec)) []engine.NeededRight {
+		edited := w.Rollout.DeepCopy()
+		change(&edited.Spec)
+		return engine.RightsToEdit(w.Rollout, edited)
+	}
+	canary := func(steps ...rollouts.CanaryStep) func(*rollouts.RolloutSpec) {
+		return func(spec *rollouts.RolloutSpec) {
+			spec.Strategy = rollouts.RolloutStrategy{Canary: &rollouts.CanaryStrategy{Steps: steps}}
+		}
+	}
+	auto := bg(func(b *rollouts.BlueGreenStrategy) { b.AutoPromotionEnabled = ptr.To(true) })
+	if got := rightsAfter(auto); got != nil {
+		t.Errorf("with no update in flight: %+v", got)
+	}
+	w.update("v2")
+	for name, change := range map[string]func(*rollouts.RolloutSpec){
+		"promoted by itself":      auto,
+		"canary without steps":    canary(),
+		"canary that goes before": canary(weight(10), pause("")),
+		"other Services": bg(func(b *rollouts.BlueGreenStrategy) {
+			b.ActiveService, b.PreviewService = b.PreviewService, b.ActiveService
+		}),
+	} {
+		if got := rightsAfter(change); len(got) != 1 || got[0].Right != engine.RightPromote || got[0].Field == "" {
+			t.Errorf("%s: %+v, want the right to promote", name, got)
+		}
+	}
+	for name, change := range map[string]func(*rollouts.RolloutSpec){
+		"another delay":         bg(keptFor(5)),
+		"canary that waits too": canary(pause(""), weight(10)),
+	} {
+		if got := rightsAfter(change); got != nil {
+			t.Errorf("%s: %+v, want none", name, got)
+		}
+	}
+	w.must(w.Promote(false))
+	if got := rightsAfter(auto); got != nil {
+		t.Errorf("once promoted: %+v", got)
+	}
+}
+
+func TestExplainBlueGreen(t *testing.T) {
+	w := serving(t, blueGreen(2, manual))
+	w.update("v2")
+	if b := w.blockers("Paused")[0]; b.Next != "kubectl sluice promote demo -n default" || b.Until != nil {
+		t.Errorf("%+v", b)
+	}
+	w.edit("in time", bg(func(b *rollouts.BlueGreenStrategy) {
+		b.AutoPromotionEnabled, b.AutoPromotionSeconds = ptr.To(true), ptr.To[int32](60)
+	}))
+	w.Reconcile()
+	if b := w.blockers("TimedPause")[0]; b.Until == nil || b.Next == "" {
+		t.Errorf("%+v", b)
+	}
+	w.must(w.Promote(true))
+	w.blockers("")
+}
