@@ -139,17 +139,18 @@ func (d *decider) blueGreenMove() (split, []int32) {
 	goal := d.withBlueGreenSpare(d.blueGreenGoal())
 	current, stable := poolOf(d.current), poolOf(d.stable)
 	older := d.olderBlueGreen()
+	// What is to shrink takes its room until that was written: a status that has seen a size may count the pods of before.
 	room := 2*replicas(d.rollout) - d.leavingPods()
 	if d.spare() != nil {
 		room++
 	}
-	for i, rs := range d.older {
+	for _, rs := range d.older {
 		if !d.keptByDelay(rs) {
-			room -= roomOf(poolOf(rs), older[i])
+			room -= poolOf(rs).occupies()
 		}
 	}
 	next := split{stable: toward(stable, goal.stable, room-current.occupies())}
-	next.canary = toward(current, goal.canary, room-roomOf(stable, next.stable))
+	next.canary = toward(current, goal.canary, room-max(next.stable, stable.occupies()))
 	return next, older
 }
 
@@ -159,14 +160,6 @@ func toward(p pool, goal, room int32) int32 {
 		return goal
 	}
 	return max(p.size, min(goal, room))
-}
-
-// roomOf is the room that a ReplicaSet takes until its pods have followed its next size.
-func roomOf(p pool, next int32) int32 {
-	if !p.observed {
-		return max(next, p.occupies())
-	}
-	return max(next, p.pods)
 }
 
 // olderBlueGreen is the next sizes of the ReplicaSets that are neither new nor stable. One that a Service leads to

@@ -94,7 +94,11 @@ func (d *decider) board() board {
 // leavingPods is how many pods the ReplicaSets that are being deleted still have.
 func (d *decider) leavingPods() (pods int32) {
 	for _, rs := range d.leaving {
-		pods += roomOf(poolOf(rs), 0)
+		if p := poolOf(rs); p.observed {
+			pods += p.pods
+		} else {
+			pods += p.occupies()
+		}
 	}
 	return pods
 }
