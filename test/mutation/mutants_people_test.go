@@ -107,7 +107,7 @@ var verbsMutants = []mutant{
 // lifeMutants break what goes on without people.
 var lifeMutants = []mutant{
 	{"writes follow the status late", "decide.go",
-		`d.out.StatusFirst = d.out.Status != nil && (d.decisive || d.advanced || d.completed)`, `d.out.StatusFirst = false`,
+		`d.out.StatusFirst = d.out.Status != nil && (`, `d.out.StatusFirst = false && (`,
 		"a crash at the wrong moment takes pods back to an earlier step"},
 	{"a deleted Rollout goes on", "decide.go",
 		`if s.Rollout.DeletionTimestamp != nil {`, `if false {`,

@@ -13,9 +13,9 @@ type mutant struct {
 	harm string
 }
 
-// mutants are bugs that the suite must find. A change of the engine that takes one of them its place is answered
+// mutants are bugs that the suite must find. A change of the engine that takes from one of them its place is answered
 // by a mutant of the new lines.
-var mutants = concat(boundsMutants, rolesMutants, stepsMutants, verbsMutants, lifeMutants)
+var mutants = concat(boundsMutants, rolesMutants, stepsMutants, verbsMutants, lifeMutants, blueGreenMutants)
 
 func concat(lists ...[]mutant) (all []mutant) {
 	for _, list := range lists {
