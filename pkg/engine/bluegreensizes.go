@@ -223,7 +223,7 @@ func (d *decider) awaitDeadlines(older []int32) {
 	if updateInFlight(r) && r.Status.Abort && d.current != nil && deadlineOf(d.current) == d.abortDeadline() {
 		d.awaitDeadline(d.current, poolOf(d.current).size)
 	}
-	if r.Spec.Paused {
+	if r.Spec.Paused && !r.Status.Abort {
 		return
 	}
 	for i, rs := range d.older {
