@@ -140,7 +140,7 @@ func TestBlueGreenStaleControllersDoNoHarm(t *testing.T) {
 			}
 		}
 		m.OnWrite = func(before, after *appsv1.ReplicaSet) {
-			if before == nil || after == nil || *after.Spec.Replicas > 0 || *before.Spec.Replicas == 0 || *m.deciding.Rollout.Spec.Replicas == 0 || *m.Rollout.Spec.Replicas == 0 {
+			if before == nil || after == nil || *after.Spec.Replicas > 0 || *before.Spec.Replicas == 0 || m.deciding.Rollout != nil && *m.deciding.Rollout.Spec.Replicas == 0 || *m.Rollout.Spec.Replicas == 0 {
 				return
 			}
 			if s := m.Service("demo-active"); s != nil && s.Annotations[rollouts.ManagedByRolloutAnnotation] == "demo" && m.LeadsTo("demo-active") == after.Labels[rollouts.PodTemplateHashLabel] {

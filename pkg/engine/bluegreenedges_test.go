@@ -7,11 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
-	"sluice.dev/sluice/pkg/engine"
 )
 
 // TestBlueGreenTimedPromotion: it ends by itself, never early, and a promote ends it at once.
@@ -105,9 +103,8 @@ func TestBlueGreenProgressIsEachPodOfThePreview(t *testing.T) {
 	w.turns(1)
 	for range 3 {
 		current := w.Find(w.Rollout.Status.CurrentPodHash)
-		for i, p := range w.PodsOf(current) {
+		for _, p := range w.PodsOf(current) {
 			if !p.Ready {
-				_ = i
 				p.Ready, p.Since = true, w.Now()
 				break
 			}
@@ -333,170 +330,22 @@ func promoteNow(w *world) error {
 	return w.Promote(false)
 }
 
-func TestBlueGreenRestart(t *testing.T) {
-	for name, test := range map[string]struct {
-		n, lost     int32
-		unavailable string
-	}{
-		"a single pod is replaced before it goes": {1, 0, "25%"},
-		"one of four":     {4, 1, "25%"},
-		"none of four":    {4, 0, "0"},
-		"all but a fifth": {5, 4, "80%"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := serving(t, blueGreen(test.n, manual, func(b *rollouts.BlueGreenStrategy) { b.MaxUnavailable = ptr.To(intstr.Parse(test.unavailable)) }))
-			w.update("v2")
-			w.Sleep(time.Minute)
-			w.must(w.Restart())
-			active, least, most := w.Find(w.LeadsTo("demo-active")), test.n, 0
-			for range 60 {
-				w.Reconcile()
-				least = min(least, w.Available(active))
-				w.SyncAll()
-				most = max(most, len(w.PodsOf(w.ReplicaSets()[0]))+len(w.PodsOf(w.ReplicaSets()[1])))
-				w.Sleep(time.Second)
-				w.SyncAll()
-			}
-			if lost := test.n - least; lost != test.lost {
-				t.Errorf("%d pods of the active revision were missing, want %d", lost, test.lost)
-			}
-			if most > int(2*test.n)+1 {
-				t.Errorf("%d pods for %d replicas", most, test.n)
-			}
-			w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
-			if !w.Rollout.Status.RestartedAt.Equal(w.Rollout.Spec.RestartAt) {
-				t.Error("the restart never ends")
-			}
-			w.sizes(ptrText(test.n) + " " + ptrText(test.n))
-		})
-	}
-}
-
-func ptrText(n int32) string { return ptr.To(intstr.FromInt32(n)).String() }
-
-func TestCanaryToBlueGreen(t *testing.T) {
-	toBlueGreen := func(spec *rollouts.RolloutSpec) {
-		spec.Strategy = blueGreen(1, manual).Spec.Strategy
-	}
-	t.Run("at rest", func(t *testing.T) {
-		w := deployed(t, rollout(4))
-		w.AddService("demo-active")
-		w.AddService("demo-preview")
-		written := w.Written.ReplicaSets
-		w.edit("blueGreen", toBlueGreen)
-		w.settle()
-		w.is(rollouts.RolloutPhaseHealthy, "")
-		w.leads("v1", "v1")
-		if w.Written.ReplicaSets != written {
-			t.Error("pods were touched")
-		}
-		if w.Rollout.Status.Canary != nil || w.Rollout.Status.CurrentStepIndex != nil {
-			t.Error("the status still speaks of the canary")
-		}
-	})
-	t.Run("in a pause step", func(t *testing.T) {
-		w := deployed(t, rollout(4, weight(75), pause("")))
-		w.AddService("demo-active")
-		w.AddService("demo-preview")
-		w.update("v2")
-		w.pods("1 3")
-		w.edit("blueGreen", toBlueGreen)
-		w.Reconcile()
-		w.leads("", "v2") // the stable revision could not serve all clients yet
-		w.settle()
-		w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
-		w.leads("v1", "v2")
-		w.pods("4 4")
-		w.must(w.Promote(false))
-		w.settle()
-		w.leads("v2", "v2")
-		w.pods("0 4")
-	})
-}
-
-func TestBlueGreenToCanaryInMidUpdate(t *testing.T) {
-	w := serving(t, blueGreen(4, manual))
-	w.update("v2")
-	w.edit("canary", func(spec *rollouts.RolloutSpec) {
-		spec.Strategy = rollouts.RolloutStrategy{Canary: &rollouts.CanaryStrategy{Steps: []rollouts.CanaryStep{weight(25), pause("")}}}
-	})
-	w.step(0)
-	if len(w.Rollout.Status.PauseConditions) > 0 {
-		t.Fatal("the pause of blueGreen is kept")
-	}
-	for range 10 {
-		w.Reconcile()
-		if w.LeadsTo("demo-active") == "" && len(w.PodsOf(w.Find(w.Rollout.Status.CurrentPodHash))) > 1 {
-			t.Fatal("clients are led to all pods before those of the new revision are as few as the step says")
-		}
-		if w.LeadsTo("demo-active") != "" && *w.Find(w.Rollout.Status.StableRS).Spec.Replicas < 4 {
-			t.Fatal("pods are taken from the stable revision while clients are led to it alone")
-		}
-		w.SyncAll()
-	}
-	w.leads("", "")
-	w.settle()
-	w.is(rollouts.RolloutPhasePaused, "CanaryPauseStep")
-	w.pods("3 1")
-}
-
-// TestBlueGreenGates: who may only edit does not lead clients to a revision that waits for a promote.
-func TestBlueGreenGates(t *testing.T) {
-	w := serving(t, blueGreen(2, manual))
-	rightsAfter := func(change func(*rollouts.RolloutSpec)) []engine.NeededRight {
-		edited := w.Rollout.DeepCopy()
-		change(&edited.Spec)
-		return engine.RightsToEdit(w.Rollout, edited)
-	}
-	canary := func(steps ...rollouts.CanaryStep) func(*rollouts.RolloutSpec) {
-		return func(spec *rollouts.RolloutSpec) {
-			spec.Strategy = rollouts.RolloutStrategy{Canary: &rollouts.CanaryStrategy{Steps: steps}}
+// TestBlueGreenRetryOfASwitchThatWasNotSeen: clients are led back before pods are taken from where they are.
+func TestBlueGreenRetryOfASwitchThatWasNotSeen(t *testing.T) {
+	w := serving(t, blueGreen(3, previewing(1)))
+	w.edit("image v2", image("v2"))
+	for w.imageOf(w.LeadsTo("demo-active")) != "v2" {
+		if !w.Turn() {
+			t.Fatal("clients are never led to the new revision")
 		}
 	}
-	auto := bg(func(b *rollouts.BlueGreenStrategy) { b.AutoPromotionEnabled = ptr.To(true) })
-	if got := rightsAfter(auto); got != nil {
-		t.Errorf("with no update in flight: %+v", got)
-	}
-	w.update("v2")
-	for name, change := range map[string]func(*rollouts.RolloutSpec){
-		"promoted by itself":      auto,
-		"canary without steps":    canary(),
-		"canary that goes before": canary(weight(10), pause("")),
-		"other Services": bg(func(b *rollouts.BlueGreenStrategy) {
-			b.ActiveService, b.PreviewService = b.PreviewService, b.ActiveService
-		}),
-	} {
-		if got := rightsAfter(change); len(got) != 1 || got[0].Right != engine.RightPromote || got[0].Field == "" {
-			t.Errorf("%s: %+v, want the right to promote", name, got)
-		}
-	}
-	for name, change := range map[string]func(*rollouts.RolloutSpec){
-		"another delay":         bg(keptFor(5)),
-		"canary that waits too": canary(pause(""), weight(10)),
-	} {
-		if got := rightsAfter(change); got != nil {
-			t.Errorf("%s: %+v, want none", name, got)
-		}
-	}
-	w.must(w.Promote(false))
-	if got := rightsAfter(auto); got != nil {
-		t.Errorf("once promoted: %+v", got)
-	}
-}
-
-func TestExplainBlueGreen(t *testing.T) {
-	w := serving(t, blueGreen(2, manual))
-	w.update("v2")
-	if b := w.blockers("Paused")[0]; b.Next != "kubectl sluice promote demo -n default" || b.Until != nil {
-		t.Errorf("%+v", b)
-	}
-	w.edit("in time", bg(func(b *rollouts.BlueGreenStrategy) {
-		b.AutoPromotionEnabled, b.AutoPromotionSeconds = ptr.To(true), ptr.To[int32](60)
-	}))
+	w.must(w.Abort())
+	w.must(w.Retry())
+	w.edit("by hand", bg(manual))
 	w.Reconcile()
-	if b := w.blockers("TimedPause")[0]; b.Until == nil || b.Next == "" {
-		t.Errorf("%+v", b)
-	}
-	w.must(w.Promote(true))
-	w.blockers("")
+	w.sizes("3 3")
+	w.leads("v1", "v2")
+	w.settle()
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+	w.sizes("3 1")
 }

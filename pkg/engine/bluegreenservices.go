@@ -91,11 +91,11 @@ func (d *decider) activeTarget() *appsv1.ReplicaSet {
 // the stable one, and they are led to another that has no more available pods. With 0 replicas there is nothing to
 // serve with, but pods that are still there are not left behind.
 func (d *decider) mayLead(s *corev1.Service, to *appsv1.ReplicaSet) bool {
-	from := poolOf(d.withHash(leadsTo(s)))
+	from := d.withHash(leadsTo(s))
 	if d.fullyAvailable(to) {
-		return replicas(d.rollout) > 0 || from.available == 0
+		return replicas(d.rollout) > 0 || from == nil || poolOf(from).observed && from.Status.AvailableReplicas == 0
 	}
-	return leadsTo(s) != "" && hashOf(to) == d.rollout.Status.StableRS && d.poolNow(to).holds() >= from.available
+	return leadsTo(s) != "" && hashOf(to) == d.rollout.Status.StableRS && (from == nil || d.poolNow(to).holds() >= from.Status.AvailableReplicas)
 }
 
 // previewTarget is the ReplicaSet that previewService belongs to: the new one as soon as it exists, the stable one

@@ -94,8 +94,18 @@ func (d *decider) noteDeadline(rs *appsv1.ReplicaSet, size int32, notes map[stri
 	}
 }
 
-// blueGreenGoal is where the pods of the new and of the stable revision should settle.
+// blueGreenGoal is where the pods of the new and of the stable revision should settle. As long as clients are led to
+// the new one, as they are for a moment after the abort of an update just when they were, it keeps its pods.
 func (d *decider) blueGreenGoal() split {
+	goal := d.blueGreenRoles()
+	if d.current != nil && d.led() == hashOf(d.current) {
+		goal.canary = max(goal.canary, min(poolOf(d.current).size, replicas(d.rollout)))
+	}
+	return goal
+}
+
+// blueGreenRoles is how many pods the new and the stable revision should have for what they are.
+func (d *decider) blueGreenRoles() split {
 	r, n := d.rollout, replicas(d.rollout)
 	current, stable := poolOf(d.current), poolOf(d.stable)
 	kept := min(current.size, n)
@@ -139,18 +149,26 @@ func (d *decider) blueGreenMove() (split, []int32) {
 	goal := d.withBlueGreenSpare(d.blueGreenGoal())
 	current, stable := poolOf(d.current), poolOf(d.stable)
 	older := d.olderBlueGreen()
-	// What is to shrink takes its room until that was written: a status that has seen a size may count the pods of before.
 	room := 2*replicas(d.rollout) - d.leavingPods()
 	if d.spare() != nil {
 		room++
 	}
-	for _, rs := range d.older {
+	for i, rs := range d.older {
 		if !d.keptByDelay(rs) {
-			room -= poolOf(rs).occupies()
+			room -= roomOf(poolOf(rs), older[i])
 		}
 	}
-	next := split{stable: toward(stable, goal.stable, room-current.occupies())}
-	next.canary = toward(current, goal.canary, room-max(next.stable, stable.occupies()))
+	// How many pods there are of one that has not taken up its size yet, nobody knows: the others wait for that.
+	if slices.ContainsFunc(d.older, func(rs *appsv1.ReplicaSet) bool { return !poolOf(rs).observed }) {
+		room = 0
+	}
+	next := split{canary: current.size, stable: stable.size}
+	if goal.stable < stable.size || current.observed {
+		next.stable = toward(stable, goal.stable, room-current.occupies())
+	}
+	if goal.canary < current.size || stable.observed {
+		next.canary = toward(current, goal.canary, room-roomOf(stable, next.stable))
+	}
 	return next, older
 }
 
@@ -160,6 +178,11 @@ func toward(p pool, goal, room int32) int32 {
 		return goal
 	}
 	return max(p.size, min(goal, room))
+}
+
+// roomOf is the room that a ReplicaSet takes until its pods are seen to have followed its next size.
+func roomOf(p pool, next int32) int32 {
+	return max(next, p.occupies())
 }
 
 // olderBlueGreen is the next sizes of the ReplicaSets that are neither new nor stable. One that a Service leads to

@@ -30,7 +30,7 @@ var blueGreenMutants = []mutant{
 		`room := 2*replicas(d.rollout)`, `room := 3*replicas(d.rollout)`,
 		"the nodes do not have the room"},
 	{"what is to shrink takes no room", "bluegreensizes.go",
-		`room -= poolOf(rs).occupies()`, `room -= poolOf(rs).pods`,
+		`room -= roomOf(poolOf(rs), older[i])`, `room -= max(older[i], poolOf(rs).pods)`,
 		"the nodes do not have the room"},
 	{"an abort leaves clients while paused", "bluegreenservices.go",
 		`!r.Status.Abort && (r.Spec.Paused ||`, `(r.Spec.Paused ||`,

@@ -98,7 +98,7 @@ type PlannedStep struct {
 	// peakReplicas is the highest number of pods that will exist at one time in the step. Unit: pods.
 	PeakReplicas int32
 
-	// duration is how long a timed pause still has to last.
+	// duration is how long a timed pause still has to last, or how long pods of earlier revisions are still kept.
 	Duration *metav1.Duration
 
 	// untilPromoted is true for a pause that ends with a promote.

@@ -134,13 +134,15 @@ type RolloutStatus struct {
 	// updatedReplicas is the number of pods of the current revision.
 	UpdatedReplicas int32
 
-	// readyReplicas is the number of ready pods of all revisions.
+	// readyReplicas is the number of ready pods of all revisions; with blueGreen, of the one that clients are led to.
 	ReadyReplicas int32
 
-	// availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions.
+	// availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions; with blueGreen, of
+	// the one that clients are led to.
 	AvailableReplicas int32
 
-	// HPAReplicas is the number of pods that the scale subresource reports to autoscalers.
+	// HPAReplicas is the number of pods that the scale subresource reports to autoscalers: of all revisions; with
+	// blueGreen, of the one that clients are led to.
 	HPAReplicas int32
 
 	// selector is spec.selector as a string, for the scale subresource.
@@ -332,7 +334,8 @@ type BlueGreenStatus struct {
 	// previewSelector is the hash of the revision that previewService leads to; empty while it leads to none.
 	PreviewSelector string
 
-	// scaleUpPreviewCheckPoint is true once a promoted revision is being brought from previewReplicaCount to replicas.
+	// scaleUpPreviewCheckPoint is true once the update was promoted, until clients are led to its revision: its pods are
+	// brought from previewReplicaCount to replicas before that.
 	ScaleUpPreviewCheckPoint bool
 }
 

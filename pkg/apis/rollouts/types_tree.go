@@ -86,6 +86,12 @@ const (
 	TreeRoleStable TreeRole = "stable"
 	// TreeRoleCanary: the revision that is on its way to replace the stable one.
 	TreeRoleCanary TreeRole = "canary"
+	// TreeRoleActive: the revision that clients of a blueGreen Rollout are led to.
+	TreeRoleActive TreeRole = "active"
+	// TreeRolePreview: the revision that is on its way to become active.
+	TreeRolePreview TreeRole = "preview"
+	// TreeRoleDelay: an earlier revision, whose pods are kept for a while.
+	TreeRoleDelay TreeRole = "delay"
 )
 
 // TreeRevision is one revision of the template.
@@ -111,7 +117,7 @@ type TreeReplicaSet struct {
 	// podHash is the hash of its template.
 	PodHash string
 
-	// role is what its revision is to the Rollout: stable, canary, or nothing any more.
+	// role is what its revision is to the Rollout: stable or canary; active, preview or delay with blueGreen; or nothing any more.
 	Role TreeRole
 
 	// status is its state in one word: Healthy, Progressing, ScaledDown or ReplicaFailure.

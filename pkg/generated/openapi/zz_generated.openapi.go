@@ -18527,7 +18527,7 @@ func schema_pkg_apis_rollouts_v1alpha1_BlueGreenStatus(ref common.ReferenceCallb
 					},
 					"scaleUpPreviewCheckPoint": {
 						SchemaProps: spec.SchemaProps{
-							Description: "scaleUpPreviewCheckPoint is true once a promoted revision is being brought from previewReplicaCount to replicas.",
+							Description: "scaleUpPreviewCheckPoint is true once the update was promoted, until clients are led to its revision: its pods are brought from previewReplicaCount to replicas before that.",
 							Type:        []string{"boolean"},
 							Format:      "",
 						},
@@ -19005,7 +19005,7 @@ func schema_pkg_apis_rollouts_v1alpha1_PlannedStep(ref common.ReferenceCallback)
 					},
 					"duration": {
 						SchemaProps: spec.SchemaProps{
-							Description: "duration is how long a timed pause still has to last.",
+							Description: "duration is how long a timed pause still has to last, or how long pods of earlier revisions are still kept.",
 							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
 						},
 					},
@@ -20217,21 +20217,21 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutStatus(ref common.ReferenceCallbac
 					},
 					"readyReplicas": {
 						SchemaProps: spec.SchemaProps{
-							Description: "readyReplicas is the number of ready pods of all revisions.",
+							Description: "readyReplicas is the number of ready pods of all revisions; with blueGreen, of the one that clients are led to.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
 					},
 					"availableReplicas": {
 						SchemaProps: spec.SchemaProps{
-							Description: "availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions.",
+							Description: "availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions; with blueGreen, of the one that clients are led to.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
 					},
 					"HPAReplicas": {
 						SchemaProps: spec.SchemaProps{
-							Description: "HPAReplicas is the number of pods that the scale subresource reports to autoscalers.",
+							Description: "HPAReplicas is the number of pods that the scale subresource reports to autoscalers: of all revisions; with blueGreen, of the one that clients are led to.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
@@ -20682,10 +20682,10 @@ func schema_pkg_apis_rollouts_v1alpha1_TreeReplicaSet(ref common.ReferenceCallba
 					},
 					"role": {
 						SchemaProps: spec.SchemaProps{
-							Description: "role is what its revision is to the Rollout: stable, canary, or nothing any more.\n\nPossible enum values:\n - `\"canary\"` : the revision that is on its way to replace the stable one.\n - `\"stable\"` : the revision that an abort goes back to.",
+							Description: "role is what its revision is to the Rollout: stable or canary; active, preview or delay with blueGreen; or nothing any more.\n\nPossible enum values:\n - `\"active\"` : the revision that clients of a blueGreen Rollout are led to.\n - `\"canary\"` : the revision that is on its way to replace the stable one.\n - `\"delay\"` : an earlier revision, whose pods are kept for a while.\n - `\"preview\"` : the revision that is on its way to become active.\n - `\"stable\"` : the revision that an abort goes back to.",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"canary", "stable"},
+							Enum:        []interface{}{"active", "canary", "delay", "preview", "stable"},
 						},
 					},
 					"status": {

@@ -30,7 +30,7 @@ func header(tree *v1alpha1.RolloutTree, paint Painter) []string {
 		add("Message:", Printable(r.Message))
 	}
 	add("Strategy:", cmp.Or(r.Strategy, noStrategy))
-	if r.Strategy != "" {
+	if r.Strategy != "" && r.Strategy != strategyBlueGreen {
 		if r.Steps > 0 && r.StepIndex != nil {
 			add("  Step:", fmt.Sprintf("%d/%d", *r.StepIndex, r.Steps))
 		}
@@ -72,7 +72,7 @@ func images(tree *v1alpha1.RolloutTree) []cell {
 	var cells []cell
 	for _, image := range sets.List(sets.KeySet(roles)) {
 		shown := text(image)
-		for _, role := range []v1alpha1.TreeRole{v1alpha1.TreeRoleStable, v1alpha1.TreeRoleCanary} {
+		for _, role := range []v1alpha1.TreeRole{v1alpha1.TreeRoleStable, v1alpha1.TreeRoleCanary, v1alpha1.TreeRoleActive, v1alpha1.TreeRolePreview, v1alpha1.TreeRoleDelay} {
 			if roles[image].Has(role) {
 				shown = append(shown, span{text: " "}, span{roleTone(role), "(" + string(role) + ")"})
 			}

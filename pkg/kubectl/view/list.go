@@ -81,9 +81,12 @@ func (l *List) changed(rollouts []*v1alpha1.Rollout) []row {
 
 func rowOf(r *v1alpha1.Rollout) row {
 	phase, _ := Phase(r)
-	step := stepOf(r)
+	step, weight := stepOf(r), fmt.Sprint(setWeight(r))
 	if step == "" {
 		step = "-"
+	}
+	if r.Spec.Strategy.BlueGreen != nil {
+		weight = "-"
 	}
 	return row{
 		r.Namespace,
@@ -91,7 +94,7 @@ func rowOf(r *v1alpha1.Rollout) row {
 		strategyName(r),
 		string(phase),
 		step,
-		fmt.Sprint(setWeight(r)),
+		weight,
 		fmt.Sprintf("%d/%d", r.Status.ReadyReplicas, r.Status.Replicas),
 		fmt.Sprint(desiredReplicas(r)),
 		fmt.Sprint(r.Status.UpdatedReplicas),

@@ -53,6 +53,21 @@ shop       web          Canary    Deleted      8/8   100         5/5    5       
 	}
 }
 
+// TestListOfBlueGreen: there are neither steps nor weights.
+func TestListOfBlueGreen(t *testing.T) {
+	lines := (&List{}).Update([]*v1alpha1.Rollout{web(func(r *v1alpha1.Rollout) {
+		r.Spec.Strategy = v1alpha1.RolloutStrategy{BlueGreen: &v1alpha1.BlueGreenStrategy{ActiveService: "web"}}
+		r.Status.CurrentStepIndex, r.Status.Canary = nil, nil
+	})})
+	want := []string{
+		"NAME  STRATEGY   STATUS  STEP  SET-WEIGHT  READY  DESIRED  UP-TO-DATE  AVAILABLE",
+		"web   BlueGreen  Paused  -     -           5/5    5        1           5",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestListWithoutNamespaces(t *testing.T) {
 	lines := (&List{}).Update([]*v1alpha1.Rollout{web()})
 	want := []string{

@@ -54,9 +54,15 @@ func setWeight(r *v1alpha1.Rollout) int32 {
 // noStrategy is shown of a Rollout that has none.
 const noStrategy = "<none>"
 
+// strategyBlueGreen is how that strategy is called. It has neither steps nor weights.
+const strategyBlueGreen = "BlueGreen"
+
 func strategyName(r *v1alpha1.Rollout) string {
 	if r.Spec.Strategy.Canary != nil {
 		return "Canary"
+	}
+	if r.Spec.Strategy.BlueGreen != nil {
+		return strategyBlueGreen
 	}
 	return noStrategy
 }

@@ -24,9 +24,9 @@ const (
 // roleTone is how the role that a ReplicaSet has in an update is shown.
 func roleTone(role v1alpha1.TreeRole) Tone {
 	switch role {
-	case v1alpha1.TreeRoleStable:
+	case v1alpha1.TreeRoleStable, v1alpha1.TreeRoleActive:
 		return Good
-	case v1alpha1.TreeRoleCanary:
+	case v1alpha1.TreeRoleCanary, v1alpha1.TreeRolePreview:
 		return Warning
 	}
 	return Plain

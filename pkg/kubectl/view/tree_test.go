@@ -206,3 +206,17 @@ func TestPodStatus(t *testing.T) {
 		})
 	}
 }
+
+// TestRolloutOfBlueGreen: no weights, and the roles of its revisions.
+func TestRolloutOfBlueGreen(t *testing.T) {
+	active := replicaSet("old", v1alpha1.TreeRoleActive, 1, "repo/web:1.0", 12*time.Minute)
+	preview := replicaSet("new", v1alpha1.TreeRolePreview, 1, "repo/web:1.1", 40*time.Second)
+	shown := strings.Join(Rollout(tree([]v1alpha1.TreeReplicaSet{preview, active}, func(t *v1alpha1.RolloutTree) {
+		t.Rollout.Strategy, t.Rollout.Steps, t.Rollout.StepIndex = "BlueGreen", 0, nil
+	}), now, NoColour), "\n")
+	for _, want := range []string{"Strategy:        BlueGreen\nImages:          repo/web:1.0 (active)\n                 repo/web:1.1 (preview)\n", "40s  preview", "12m  active"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("shown\n%s\nwithout %q", shown, want)
+		}
+	}
+}

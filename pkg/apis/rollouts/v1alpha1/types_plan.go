@@ -114,7 +114,7 @@ type PlannedStep struct {
 	// peakReplicas is the highest number of pods that will exist at one time in the step. Unit: pods.
 	PeakReplicas int32 `json:"peakReplicas" protobuf:"varint,6,opt,name=peakReplicas"`
 
-	// duration is how long a timed pause still has to last.
+	// duration is how long a timed pause still has to last, or how long pods of earlier revisions are still kept.
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty" protobuf:"bytes,7,opt,name=duration"`
 

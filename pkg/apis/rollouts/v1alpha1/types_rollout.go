@@ -165,15 +165,17 @@ type RolloutStatus struct {
 	// +optional
 	UpdatedReplicas int32 `json:"updatedReplicas,omitempty" protobuf:"varint,5,opt,name=updatedReplicas"`
 
-	// readyReplicas is the number of ready pods of all revisions.
+	// readyReplicas is the number of ready pods of all revisions; with blueGreen, of the one that clients are led to.
 	// +optional
 	ReadyReplicas int32 `json:"readyReplicas,omitempty" protobuf:"varint,6,opt,name=readyReplicas"`
 
-	// availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions.
+	// availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions; with blueGreen, of
+	// the one that clients are led to.
 	// +optional
 	AvailableReplicas int32 `json:"availableReplicas,omitempty" protobuf:"varint,7,opt,name=availableReplicas"`
 
-	// HPAReplicas is the number of pods that the scale subresource reports to autoscalers.
+	// HPAReplicas is the number of pods that the scale subresource reports to autoscalers: of all revisions; with
+	// blueGreen, of the one that clients are led to.
 	// +optional
 	HPAReplicas int32 `json:"HPAReplicas,omitempty" protobuf:"varint,8,opt,name=hPAReplicas"`
 
@@ -410,7 +412,8 @@ type BlueGreenStatus struct {
 	// +optional
 	PreviewSelector string `json:"previewSelector,omitempty" protobuf:"bytes,2,opt,name=previewSelector"`
 
-	// scaleUpPreviewCheckPoint is true once a promoted revision is being brought from previewReplicaCount to replicas.
+	// scaleUpPreviewCheckPoint is true once the update was promoted, until clients are led to its revision: its pods are
+	// brought from previewReplicaCount to replicas before that.
 	// +optional
 	ScaleUpPreviewCheckPoint bool `json:"scaleUpPreviewCheckPoint,omitempty" protobuf:"varint,3,opt,name=scaleUpPreviewCheckPoint"`
 }

@@ -97,6 +97,12 @@ const (
 	TreeRoleStable TreeRole = "stable"
 	// TreeRoleCanary: the revision that is on its way to replace the stable one.
 	TreeRoleCanary TreeRole = "canary"
+	// TreeRoleActive: the revision that clients of a blueGreen Rollout are led to.
+	TreeRoleActive TreeRole = "active"
+	// TreeRolePreview: the revision that is on its way to become active.
+	TreeRolePreview TreeRole = "preview"
+	// TreeRoleDelay: an earlier revision, whose pods are kept for a while.
+	TreeRoleDelay TreeRole = "delay"
 )
 
 // TreeRevision is one revision of the template.
@@ -127,7 +133,7 @@ type TreeReplicaSet struct {
 	// +optional
 	PodHash string `json:"podHash,omitempty" protobuf:"bytes,4,opt,name=podHash"`
 
-	// role is what its revision is to the Rollout: stable, canary, or nothing any more.
+	// role is what its revision is to the Rollout: stable or canary; active, preview or delay with blueGreen; or nothing any more.
 	// +optional
 	Role TreeRole `json:"role,omitempty" protobuf:"bytes,5,opt,name=role,casttype=TreeRole"`
 

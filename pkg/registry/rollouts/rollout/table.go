@@ -29,10 +29,10 @@ var _ rest.TableConvertor = table{}
 // columns of priority 1 are shown by -o wide only.
 var columns = []metav1.TableColumnDefinition{
 	{Name: "Name", Type: "string", Format: "name", Description: "The name of the Rollout."},
-	{Name: "Strategy", Type: "string", Description: "How pods are replaced: Canary."},
+	{Name: "Strategy", Type: "string", Description: "How pods are replaced: Canary or BlueGreen."},
 	{Name: "Status", Type: "string", Description: "The phase: Progressing, Paused, Healthy or Degraded."},
 	{Name: "Step", Type: "string", Description: "How many steps of the update are done, and how many there are."},
-	{Name: "Weight", Type: "string", Description: "The share of pods of the new revision that is wanted now, in percent."},
+	{Name: "Weight", Type: "string", Description: "The share of pods of the new revision that is wanted now, in percent; none with BlueGreen."},
 	{Name: "Ready", Type: "string", Description: "How many pods are ready, and how many are wanted."},
 	{Name: "Up-to-date", Type: "integer", Description: "How many pods are of the current revision."},
 	{Name: "Available", Type: "integer", Description: "How many pods are available, of whatever revision."},
@@ -81,7 +81,7 @@ func row(rollout *rollouts.Rollout) metav1.TableRow {
 			strategyName(rollout),
 			string(status.Phase),
 			stepCell(rollout),
-			fmt.Sprint(engine.SetWeight(rollout)),
+			weightCell(rollout),
 			fmt.Sprintf("%d/%d", status.ReadyReplicas, ptr.Deref(rollout.Spec.Replicas, v1alpha1.DefaultReplicas)),
 			int64(status.UpdatedReplicas),
 			int64(status.AvailableReplicas),
@@ -98,11 +98,25 @@ func strategyName(rollout *rollouts.Rollout) string {
 	if rollout.Spec.Strategy.Canary != nil {
 		return "Canary"
 	}
+	if rollout.Spec.Strategy.BlueGreen != nil {
+		return "BlueGreen"
+	}
 	return "<none>"
+}
+
+// weightCell is empty with blueGreen: clients are led to one revision or the other.
+func weightCell(rollout *rollouts.Rollout) string {
+	if rollout.Spec.Strategy.BlueGreen != nil {
+		return ""
+	}
+	return fmt.Sprint(engine.SetWeight(rollout))
 }
 
 func stepCell(rollout *rollouts.Rollout) string {
 	canary := rollout.Spec.Strategy.Canary
+	if rollout.Spec.Strategy.BlueGreen != nil {
+		return ""
+	}
 	if canary == nil || len(canary.Steps) == 0 || rollout.Status.CurrentStepIndex == nil {
 		return "-"
 	}

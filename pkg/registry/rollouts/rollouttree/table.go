@@ -83,6 +83,9 @@ func rows(tree *rollouts.RolloutTree, now time.Time) []metav1.TableRow {
 func rootRow(tree *rollouts.RolloutTree, now time.Time) metav1.TableRow {
 	r := &tree.Rollout
 	info := fmt.Sprintf("weight %d", r.SetWeight)
+	if r.Strategy == "BlueGreen" {
+		info = "" // The roles of its ReplicaSets say all.
+	}
 	if r.StepIndex != nil && r.Steps > 0 {
 		info = fmt.Sprintf("step %d/%d, %s", *r.StepIndex, r.Steps, info)
 	}

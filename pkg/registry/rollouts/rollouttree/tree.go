@@ -52,8 +52,11 @@ func rootOf(r *rollouts.Rollout, replicaSets []*appsv1.ReplicaSet) rollouts.Tree
 		ReadyReplicas:     st.ReadyReplicas,
 		AvailableReplicas: st.AvailableReplicas,
 	}
-	if canary := r.Spec.Strategy.Canary; canary != nil {
-		root.Strategy, root.Steps = "Canary", int32(len(canary.Steps))
+	switch strategy := r.Spec.Strategy; {
+	case strategy.Canary != nil:
+		root.Strategy, root.Steps = "Canary", int32(len(strategy.Canary.Steps))
+	case strategy.BlueGreen != nil: // Clients are led to one revision or the other, however many pods each has.
+		root.Strategy, root.ActualWeight = "BlueGreen", root.SetWeight
 	}
 	if st.CurrentStepIndex != nil {
 		root.StepIndex = ptr.To(*st.CurrentStepIndex)
@@ -107,7 +110,7 @@ func replicaSetOf(r *rollouts.Rollout, rs *appsv1.ReplicaSet, pods []*corev1.Pod
 		ReadyReplicas:     rs.Status.ReadyReplicas,
 		AvailableReplicas: rs.Status.AvailableReplicas,
 	}
-	out.Role = roleOf(&r.Status, out.PodHash)
+	out.Role = roleOf(r, rs)
 	for i := range rs.Spec.Template.Spec.Containers {
 		out.Images = append(out.Images, rs.Spec.Template.Spec.Containers[i].Image)
 	}
@@ -131,7 +134,11 @@ func replicaSetOf(r *rollouts.Rollout, rs *appsv1.ReplicaSet, pods []*corev1.Pod
 
 // roleOf is what a revision is to its Rollout. A first deployment has no stable revision to be held against, and
 // so no canary.
-func roleOf(st *rollouts.RolloutStatus, hash string) rollouts.TreeRole {
+func roleOf(r *rollouts.Rollout, rs *appsv1.ReplicaSet) rollouts.TreeRole {
+	st, hash := &r.Status, rs.Labels[rollouts.PodTemplateHashLabel]
+	if r.Spec.Strategy.BlueGreen != nil {
+		return blueGreenRole(st, rs)
+	}
 	switch {
 	case hash == "" || st.StableRS == "":
 		return ""
@@ -139,6 +146,29 @@ func roleOf(st *rollouts.RolloutStatus, hash string) rollouts.TreeRole {
 		return rollouts.TreeRoleStable
 	case hash == st.CurrentPodHash:
 		return rollouts.TreeRoleCanary
+	default:
+		return ""
+	}
+}
+
+// blueGreenRole is what a revision is to a blueGreen Rollout. The active one is what clients are led to now, whether it
+// is the stable one yet or not.
+func blueGreenRole(st *rollouts.RolloutStatus, rs *appsv1.ReplicaSet) rollouts.TreeRole {
+	hash, active := rs.Labels[rollouts.PodTemplateHashLabel], st.StableRS
+	if st.BlueGreen != nil && st.BlueGreen.ActiveSelector != "" {
+		active = st.BlueGreen.ActiveSelector
+	}
+	switch {
+	case hash == "":
+		return ""
+	case hash == active:
+		return rollouts.TreeRoleActive
+	case hash == st.StableRS:
+		return rollouts.TreeRoleStable
+	case hash == st.CurrentPodHash && st.StableRS != "":
+		return rollouts.TreeRolePreview
+	case rs.Annotations[rollouts.ScaleDownDeadlineAnnotation] != "" && ptr.Deref(rs.Spec.Replicas, 1) > 0:
+		return rollouts.TreeRoleDelay
 	default:
 		return ""
 	}

@@ -110,6 +110,41 @@ func TestTree(t *testing.T) {
 	}
 }
 
+// TestTreeOfBlueGreen: before the switch, and after it, with pods of the revision before that are kept.
+func TestTreeOfBlueGreen(t *testing.T) {
+	roles := func(s engine.Snapshot) string {
+		var got []string
+		for _, revision := range treeOf(s).Revisions {
+			got = append(got, revision.ReplicaSets[0].PodHash+":"+string(revision.ReplicaSets[0].Role))
+		}
+		return strings.Join(got, " ")
+	}
+	s := canary("demo")
+	s.Rollout.Spec.Strategy = rollouts.RolloutStrategy{BlueGreen: &rollouts.BlueGreenStrategy{ActiveService: "web"}}
+	s.Rollout.Status.CurrentStepIndex = nil
+	s.Rollout.Status.BlueGreen = &rollouts.BlueGreenStatus{ActiveSelector: "a"}
+	if got := roles(s); got != "b:preview a:active c:" {
+		t.Errorf("before the switch: %s", got)
+	}
+	if root := treeOf(s).Rollout; root.Strategy != "BlueGreen" || root.SetWeight != 0 || root.ActualWeight != 0 {
+		t.Errorf("%+v", root)
+	}
+	if got := drawn(t, treeOf(s)); !strings.HasPrefix(got, "⟳ demo Rollout Paused 4/4\n") {
+		t.Errorf("drawn\n%s", got)
+	}
+	s.Rollout.Status.BlueGreen.ActiveSelector = "b"
+	if got := roles(s); got != "b:active a:stable c:" {
+		t.Errorf("while the switch is taken in: %s", got)
+	}
+	s.Rollout.Status.StableRS = "b"
+	for _, rs := range s.ReplicaSets {
+		rs.Annotations[rollouts.ScaleDownDeadlineAnnotation] = "2027-01-15T08:00:30Z"
+	}
+	if got := roles(s); got != "b:active a:delay c:" {
+		t.Errorf("after the switch: %s", got)
+	}
+}
+
 func TestTreeOfWhatIsNotObserved(t *testing.T) {
 	s := canary("demo")
 	s.Rollout.Generation, s.Rollout.Status.Phase = 3, rollouts.RolloutPhaseHealthy

@@ -14,7 +14,8 @@ type BlueGreenStatusApplyConfiguration struct {
 	ActiveSelector *string `json:"activeSelector,omitempty"`
 	// previewSelector is the hash of the revision that previewService leads to; empty while it leads to none.
 	PreviewSelector *string `json:"previewSelector,omitempty"`
-	// scaleUpPreviewCheckPoint is true once a promoted revision is being brought from previewReplicaCount to replicas.
+	// scaleUpPreviewCheckPoint is true once the update was promoted, until clients are led to its revision: its pods are
+	// brought from previewReplicaCount to replicas before that.
 	ScaleUpPreviewCheckPoint *bool `json:"scaleUpPreviewCheckPoint,omitempty"`
 }
 

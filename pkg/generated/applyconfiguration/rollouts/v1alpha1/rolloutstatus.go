@@ -27,11 +27,13 @@ type RolloutStatusApplyConfiguration struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 	// updatedReplicas is the number of pods of the current revision.
 	UpdatedReplicas *int32 `json:"updatedReplicas,omitempty"`
-	// readyReplicas is the number of ready pods of all revisions.
+	// readyReplicas is the number of ready pods of all revisions; with blueGreen, of the one that clients are led to.
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
-	// availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions.
+	// availableReplicas is the number of available pods (ready for minReadySeconds) of all revisions; with blueGreen, of
+	// the one that clients are led to.
 	AvailableReplicas *int32 `json:"availableReplicas,omitempty"`
-	// HPAReplicas is the number of pods that the scale subresource reports to autoscalers.
+	// HPAReplicas is the number of pods that the scale subresource reports to autoscalers: of all revisions; with
+	// blueGreen, of the one that clients are led to.
 	HPAReplicas *int32 `json:"HPAReplicas,omitempty"`
 	// selector is spec.selector as a string, for the scale subresource.
 	Selector *string `json:"selector,omitempty"`
