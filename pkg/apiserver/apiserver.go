@@ -27,7 +27,8 @@ type ExtraConfig struct {
 	Gate func(http.Handler) http.Handler
 	// Deleted is told of each Rollout that has left the store.
 	Deleted func(types.UID)
-	// Observer shows what the controller sees; plan and explain answer 503 if it is nil.
+	// Observer shows what the controller sees; plan and explain answer 503 if it is nil, and nobody is warned of Services
+	// that are not there.
 	Observer rollout.Observer
 	// Trees is what rollouttrees are made of; they answer 503 if it is nil.
 	Trees rollouttree.Source

@@ -28,7 +28,7 @@ func (a *Acting) warm() (*rollout.Controller, error) {
 	return nil, errCold
 }
 
-// Observe is a Rollout with the ReplicaSets and pods that the caches show of it. It fails while they are cold.
+// Observe is a Rollout with the ReplicaSets, pods and Services that the caches show of it. It fails while they are cold.
 func (a *Acting) Observe(_ context.Context, r *rollouts.Rollout) (engine.Snapshot, error) {
 	controller, err := a.warm()
 	if err != nil {

@@ -58,13 +58,14 @@ func promotionWait(b *rollouts.BlueGreenStrategy) (time.Duration, bool) {
 }
 
 // takePromotion promotes the update when its wait is over, and begins that wait when its pods are available. The
-// return to a revision that still has all its pods, since the time to keep them is not over, waits for nobody.
+// return to a revision that still has all its pods, since the time to keep them is not over, or to one within
+// spec.rollbackWindow, waits for nobody.
 func (d *decider) takePromotion() {
 	r, st := d.rollout, &d.rollout.Status
 	if r.Spec.Paused || st.Abort || !updateInFlight(r) || promotedOn(r) || d.current == nil {
 		return
 	}
-	if d.keptByDelay(d.current) && d.whole(d.current) {
+	if d.keptByDelay(d.current) && d.whole(d.current) || d.rollsBack() {
 		setPromoted(st)
 		d.decisive = true
 		return
@@ -134,7 +135,7 @@ func (d *decider) becomeStable(hash string) {
 	st := &d.rollout.Status
 	d.decisive = true
 	if hash == st.CurrentPodHash {
-		d.event(false, eventCompleted, "Rollout completed update to revision %d (%s): %s", st.Revision, hash, completionReason(d.rollout))
+		d.event(false, eventCompleted, "Rollout completed update to revision %d (%s): %s", st.Revision, hash, d.completionReason())
 		st.PromoteFull = false
 		st.TemplateAuthors = nil
 		d.completed = true

@@ -4,6 +4,7 @@
 package engine_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -40,16 +41,18 @@ func TestBlueGreenTimedPromotion(t *testing.T) {
 
 // TestBlueGreenWaitsForItsService: missing, or another Rollout's, it is never taken for switched, and it heals.
 func TestBlueGreenWaitsForItsService(t *testing.T) {
-	breaks := map[string]func(*world){
-		"missing":            func(w *world) { w.RemoveService("demo-active") },
-		"managed by another": func(w *world) { w.GiveService("demo-active", "other") },
-	}
-	for name, break_ := range breaks {
+	for name, test := range map[string]struct {
+		happens func(*world)
+		message string
+	}{
+		"missing":            {func(w *world) { w.RemoveService("demo-active") }, "does not exist in namespace default"},
+		"managed by another": {func(w *world) { w.GiveService("demo-active", "other") }, `which Rollout "other" manages`},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := serving(t, blueGreen(2, keptFor(0)))
-			break_(w)
+			test.happens(w)
 			w.work()
-			w.is(rollouts.RolloutPhaseProgressing, "active service cutover pending")
+			w.notHealthy(test.message)
 			w.edit("image v2", image("v2"))
 			w.turns(120)
 			w.sizes("2 2")
@@ -62,15 +65,23 @@ func TestBlueGreenWaitsForItsService(t *testing.T) {
 	}
 }
 
+// notHealthy checks that the Rollout is not, and why.
+func (w *world) notHealthy(message string) {
+	w.t.Helper()
+	if st := w.Rollout.Status; st.Phase == rollouts.RolloutPhaseHealthy || !strings.Contains(st.Message, message) {
+		w.t.Fatalf("%s %q, want %q in it", st.Phase, st.Message, message)
+	}
+}
+
 func TestBlueGreenFirstDeploymentWaitsForItsService(t *testing.T) {
 	w := newWorld(t, blueGreen(2, manual))
 	w.turns(5)
 	w.pods("2")
-	w.is(rollouts.RolloutPhaseProgressing, "active service cutover pending")
+	w.notHealthy("does not exist in namespace default")
 	w.refused(w.Abort(), "NoStable")
 	w.AddService("demo-active")
 	w.turns(5)
-	w.is(rollouts.RolloutPhaseProgressing, "preview service cutover pending")
+	w.notHealthy(`names Service "demo-preview", which does not exist`)
 	w.AddService("demo-preview")
 	w.settle()
 	w.is(rollouts.RolloutPhaseHealthy, "")

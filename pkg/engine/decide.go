@@ -16,7 +16,7 @@ import (
 // decision produced it decides nothing more, unless a step was taken and the next one is due.
 func Decide(s Snapshot) Decision {
 	if s.Rollout.DeletionTimestamp != nil {
-		return Decision{} // Its pods are for the garbage collector now.
+		return farewell(s)
 	}
 	d := newDecider(s)
 	switch {
@@ -105,6 +105,7 @@ const (
 	eventDeadlineExceeded = "ProgressDeadlineExceeded"
 	eventHeld             = "RolloutHeld"
 	eventSwitched         = "SwitchService"
+	eventInvalid          = "InvalidSpec"
 )
 
 // event records something for people. There is none for each single step or change of size: an update

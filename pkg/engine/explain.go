@@ -47,6 +47,7 @@ func Explain(s Snapshot, controller ControllerState) []rollouts.Blocker {
 	}
 	e.notObserved()
 	e.refused()
+	e.services()
 	ailing, starting := e.ailingPods()
 	e.pods(ailing)
 	e.leavingSet()

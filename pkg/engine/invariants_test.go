@@ -12,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
@@ -35,50 +34,7 @@ func TestInvariant1NeverBelowMinAvailableNorAboveSurge(t *testing.T) {
 }
 
 func (m *machine) checkBounds(before, after *appsv1.ReplicaSet) {
-	n, surge, unavailable := bounds(m.Rollout)
-	var pods, available int32
-	for _, rs := range m.owned() {
-		pods += int32(len(m.PodsOf(rs)))
-		if rs.DeletionTimestamp == nil {
-			pods += max(0, *rs.Spec.Replicas-int32(len(m.PodsOf(rs))))
-			available += m.Remaining(rs)
-		}
-	}
-	if after == nil {
-		if len(m.PodsOf(before)) > 0 || *before.Spec.Replicas > 0 {
-			m.fail("deleted ReplicaSet %s, which has pods", before.Name)
-		}
-		return
-	}
-	var was, wasAvailable int32
-	if before != nil {
-		same := before.DeepCopy()
-		same.Spec.MinReadySeconds = after.Spec.MinReadySeconds
-		was, wasAvailable = *before.Spec.Replicas, m.Remaining(same)
-	}
-	if now := *after.Spec.Replicas; now > was && pods > n+surge {
-		m.fail("raised %s from %d to %d, so that %d pods exist: more than replicas %d + maxSurge %d", after.Name, was, now, pods, n, surge)
-	}
-	if now := m.Remaining(after); now < wasAvailable && available < n-unavailable {
-		m.fail("cut %s from %d to %d, so that %d pods are available: fewer than replicas %d - maxUnavailable %d", after.Name, was, *after.Spec.Replicas, available, n, unavailable)
-	}
-}
-
-// bounds resolves maxSurge and maxUnavailable, independently of the engine.
-func bounds(r *rollouts.Rollout) (n, surge, unavailable int32) {
-	n = *r.Spec.Replicas
-	scaled := func(v *intstr.IntOrString, up bool) int32 {
-		i, err := intstr.GetScaledValueFromIntOrPercent(v, int(n), up)
-		if err != nil {
-			panic(err)
-		}
-		return int32(i)
-	}
-	surge, unavailable = scaled(r.Spec.Strategy.Canary.MaxSurge, true), scaled(r.Spec.Strategy.Canary.MaxUnavailable, false)
-	if surge == 0 && unavailable == 0 {
-		unavailable = 1
-	}
-	return n, surge, min(unavailable, n)
+	checkBounds(m.Cluster, m.fail, before, after)
 }
 
 // TestInvariant2StepsRiseByOneWhenTheirConditionHolds: the step index rises by one at a time, and only when
@@ -142,10 +98,10 @@ func (m *machine) checkWeightReached(s engine.Snapshot, weight int32) {
 		}
 		switch rs.Labels[rollouts.PodTemplateHashLabel] {
 		case s.Rollout.Status.CurrentPodHash:
-			canary = rs.Status.AvailableReplicas
-			total += *rs.Spec.Replicas
-			if canary < *rs.Spec.Replicas {
-				m.fail("a weight counts as reached with %d of %d canary pods available", canary, *rs.Spec.Replicas)
+			canary = *rs.Spec.Replicas
+			total += canary
+			if available, want := rs.Status.AvailableReplicas, needed(s.Rollout, canary); available < want {
+				m.fail("a weight counts as reached with %d of %d canary pods available, of which %d are needed", available, canary, want)
 			}
 		case s.Rollout.Status.StableRS:
 			total += rs.Status.Replicas
@@ -161,6 +117,18 @@ func (m *machine) checkWeightReached(s engine.Snapshot, weight int32) {
 	}
 	if stable && n > 0 && abs(100*canary-weight*total) >= 100*total/min(total, n)+100 {
 		m.fail("weight %d counts as reached with %d of %d pods", weight, canary, total)
+	}
+}
+
+// needed is how many of the canary pods must be available, independently of the engine.
+func needed(r *rollouts.Rollout, pods int32) int32 {
+	switch t := r.Spec.Strategy.Canary.ReplicaProgressThreshold; {
+	case t == nil:
+		return pods
+	case t.Type == rollouts.ProgressThresholdPods:
+		return min(pods, t.Value)
+	default:
+		return (pods*t.Value + 99) / 100
 	}
 }
 
@@ -273,8 +241,7 @@ func (m *machine) endByRollback() {
 		return
 	}
 	stable := m.Find(m.Rollout.Status.StableRS)
-	template := stable.Spec.Template.DeepCopy()
-	delete(template.Labels, rollouts.PodTemplateHashLabel)
+	template := engine.TemplateOf(stable)
 	m.Edit("back to stable", func(spec *rollouts.RolloutSpec) { spec.Template, spec.Paused = *template, false })
 	if st := m.Rollout.Status; st.CurrentPodHash != st.StableRS {
 		return // Another ReplicaSet, newer than the stable one, runs the same template.
@@ -298,7 +265,7 @@ func (m *machine) endByRollback() {
 	}
 	m.reconcile()
 	m.settle()
-	if m.Rollout.Status.Phase != rollouts.RolloutPhaseHealthy {
+	if m.Rollout.Status.Phase != rollouts.RolloutPhaseHealthy && !m.lacksService() {
 		m.fail("a rollback ended %s", m.Rollout.Status.Phase)
 	}
 }
@@ -327,7 +294,7 @@ func (m *machine) checkOwner(before, _ *appsv1.ReplicaSet) {
 
 // TestInvariant7DecideIsDeterministicAndIdempotent: two decisions on the same are the same, whatever the
 // order of ReplicaSets; nothing that is shown is changed; and on the world that its decision produced
-// Decide decides nothing more, unless it took a step, after which the next may be due.
+// Decide decides nothing more, unless it took a step, after which the next may be due, or led a Service elsewhere, for which it waited.
 func TestInvariant7DecideIsDeterministicAndIdempotent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
@@ -336,13 +303,13 @@ func TestInvariant7DecideIsDeterministicAndIdempotent(t *testing.T) {
 			for range 20 {
 				stepped := d.Status != nil && !ptr.Equal(d.Status.CurrentStepIndex, s.Rollout.Status.CurrentStepIndex)
 				adopting := slices.ContainsFunc(s.ReplicaSets, isOrphan)
-				evicted := len(d.Evict) > 0
+				evicted, led := len(d.Evict) > 0, len(d.Services) > 0
 				s = m.Snapshot()
 				d = m.brain(s)
 				if !writes(d) {
 					return
 				}
-				if !stepped && !adopting && !evicted {
+				if !stepped && !adopting && !evicted && !led {
 					m.fail("decided more on the world that its decision produced: %+v", d)
 				}
 				if err := m.Apply(s, d, -1); err != nil {
@@ -374,7 +341,7 @@ func isOrphan(rs *appsv1.ReplicaSet) bool { return metav1.GetControllerOf(rs) ==
 
 // writes is true if a decision writes anything.
 func writes(d engine.Decision) bool {
-	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Evict) > 0 || len(d.Delete) > 0 || d.Status != nil || len(d.Events) > 0
+	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Pods) > 0 || len(d.Services) > 0 || len(d.Evict) > 0 || len(d.Delete) > 0 || d.Status != nil || len(d.Events) > 0
 }
 
 // TestInvariant8NothingIsWrittenInASteadyState, however long it lasts.

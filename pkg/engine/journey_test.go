@@ -10,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
@@ -21,14 +22,15 @@ import (
 // A journey is one random life of a Rollout, from its creation until nothing moves any more, held against all
 // nine invariants of the design at every single step:
 //
-//  1. bounds of the pods: at every write to a ReplicaSet and at every eviction (checkBounds, checkEviction);
+//  1. bounds of the pods: at every write to a ReplicaSet and at every eviction (checkBounds, checkEviction), and
+//     that no Service is left with a revision without pods, at every write to either (guardServices);
 //     not while a decision is written that was made on what is no more: see watch.
 //  2. one step at a time, when its condition holds: at every decision (checkDecidedStep).
 //  3. a promote moves one step: at every verb (checkVerb), by whoever asks (promoteAs), and two at once
 //     (promoteTwice).
 //  4. an abort ends at stable: at the end (endByAbort).
 //  5. going back is a rollback: at the end (endByRollback).
-//  6. others are left alone: at every write to a ReplicaSet (checkOwner).
+//  6. others are left alone: at every write to a ReplicaSet or Service (checkOwner, checkManager).
 //  7. the same decision on the same: at every decision (checkDeterminism); and none more after it was written:
 //     at every reconcile (checkIdempotence).
 //  8. nothing is written in a steady state: at the end (checkSteady).
@@ -36,7 +38,8 @@ import (
 //
 // A Rollout with blueGreen is held against what the same invariants mean for it: see watchBlueGreen.
 //
-// Besides, what is stored always makes sense: after every action (checkStored).
+// Besides, what is stored always makes sense: after every action (checkStored); and a canary's Services and the
+// metadata of its pods are what they should be: after every reconcile (checkServices), and at the end (checkMetadata).
 
 // shortJourney and longJourney are the fewest actions of a journey. As many again are done on average.
 const (
@@ -63,7 +66,7 @@ func journey(t *rapid.T, brain func(engine.Snapshot) engine.Decision, counted *t
 	if blueGreen {
 		m = prepareBlueGreen(t)
 	} else {
-		m = prepare(t, anyRollout(t))
+		m = prepareCanary(t)
 	}
 	made := tally{journeys: 1}
 	m.brain = func(s engine.Snapshot) engine.Decision {
@@ -89,12 +92,20 @@ func journey(t *rapid.T, brain func(engine.Snapshot) engine.Decision, counted *t
 
 // watch holds whatever happens from now on against the invariants.
 func (m *machine) watch() {
+	guardServices(m.Cluster, m.fail)
+	guardLead, guardWrite := m.OnLead, m.OnWrite
 	m.OnWrite = func(before, after *appsv1.ReplicaSet) {
 		m.checkOwner(before, after)
 		// Each write of an old decision fails if its object has changed since; that another has is what no
 		// controller can know. What it does to the pods is put right by the next decision.
 		if !m.stale {
-			m.checkBounds(before, after)
+			guardWrite(before, after)
+		}
+	}
+	m.OnLead = func(before, after *corev1.Service) {
+		m.checkManager(before, after)
+		if !m.stale {
+			guardLead(before, after)
 		}
 	}
 	m.OnEvict = func(rs *appsv1.ReplicaSet, pod *simulator.Pod) {
@@ -106,16 +117,22 @@ func (m *machine) watch() {
 		m.checkDecidedStep(s, d)
 		m.checkDeterminism(s, d)
 	}
-	m.reconciled = m.checkIdempotence
+	m.reconciled = func(s engine.Snapshot, d engine.Decision) {
+		m.checkIdempotence(s, d)
+		// A restart takes pods one by one; what that leaves shows at the next decision. To adopt is one of its own.
+		if len(d.Evict) == 0 && len(d.Adopt) == 0 {
+			m.checkServices()
+		}
+	}
 	m.asked = m.checkVerb
 }
 
 // checkIdempotence: on the world that its decision produced Decide decides nothing more, unless it took a step,
-// adopted or evicted, after which there may be more to do.
+// adopted, evicted or led a Service, after which there may be more to do.
 func (m *machine) checkIdempotence(s engine.Snapshot, d engine.Decision) {
 	stepped := d.Status != nil && !ptr.Equal(d.Status.CurrentStepIndex, s.Rollout.Status.CurrentStepIndex)
 	adopting := slices.ContainsFunc(s.ReplicaSets, isOrphan)
-	if stepped || adopting || len(d.Evict) > 0 {
+	if stepped || adopting || len(d.Evict) > 0 || len(d.Services) > 0 {
 		return
 	}
 	if d := m.brain(m.Snapshot()); writes(d) {
@@ -271,6 +288,8 @@ func (m *machine) arrive(t *rapid.T) {
 	m.settle()
 	m.checkStored()
 	m.checkEnd()
+	m.checkServices()
+	m.checkMetadata()
 	m.checkSteady()
 }
 

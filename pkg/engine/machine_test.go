@@ -49,8 +49,19 @@ type machine struct {
 
 // newMachine is a machine with a Rollout that was just created, or is Healthy, or some way into an update.
 func newMachine(t *rapid.T) *machine {
-	m := prepare(t, anyRollout(t))
+	m := prepareCanary(t)
 	m.begin()
+	return m
+}
+
+// prepareCanary is a machine with a Rollout that was just created, and those Services that somebody has made.
+func prepareCanary(t *rapid.T) *machine {
+	m := prepare(t, anyRollout(t))
+	for _, name := range serviceNames {
+		if rapid.IntRange(0, 3).Draw(t, "Service "+name) > 0 {
+			m.AddService(name)
+		}
+	}
 	return m
 }
 
@@ -124,6 +135,7 @@ func (m *machine) actions(stale bool) map[string]func(*rapid.T) {
 			}
 		},
 		"meddle":  m.meddle,
+		"Service": m.meddleWithService,
 		"restart": func(*rapid.T) { _ = m.Restart() },
 		"undo":    func(t *rapid.T) { _ = m.Undo(rapid.Int64Range(0, 6).Draw(t, "to revision")) },
 	}
@@ -213,7 +225,7 @@ func (m *machine) verb(name string) bool {
 
 // edit changes something of the spec other than the image.
 func (m *machine) edit(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"scale", "scale", "steps", "pause", "bounds", "ready", "history", "deadline", "everything"}).Draw(t, "what") {
+	switch rapid.SampledFrom([]string{"scale", "scale", "steps", "pause", "bounds", "ready", "history", "deadline", "services", "threshold", "window", "metadata", "antiAffinity", "everything"}).Draw(t, "what") {
 	case "scale":
 		m.Edit("replicas", scale(anyReplicas.Draw(t, "replicas")))
 	case "steps":
@@ -234,6 +246,25 @@ func (m *machine) edit(t *rapid.T) {
 		m.Edit("revisionHistoryLimit", func(spec *rollouts.RolloutSpec) { spec.RevisionHistoryLimit = &n })
 	case "deadline":
 		m.Edit("progressDeadlineAbort", func(spec *rollouts.RolloutSpec) { spec.ProgressDeadlineAbort = !spec.ProgressDeadlineAbort })
+	case "services":
+		names := anyServices.Draw(t, "services")
+		m.Edit("services", func(spec *rollouts.RolloutSpec) {
+			spec.Strategy.Canary.StableService, spec.Strategy.Canary.CanaryService = names[0], names[1]
+		})
+	case "threshold":
+		threshold := anyThreshold(t)
+		m.Edit("replicaProgressThreshold", func(spec *rollouts.RolloutSpec) { spec.Strategy.Canary.ReplicaProgressThreshold = threshold })
+	case "window":
+		n := rapid.Int32Range(0, 3).Draw(t, "rollbackWindow")
+		m.Edit("rollbackWindow", func(spec *rollouts.RolloutSpec) { spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: n} })
+	case "metadata":
+		stable, canary := anyMetadata(t), anyMetadata(t)
+		m.Edit("metadata", func(spec *rollouts.RolloutSpec) {
+			spec.Strategy.Canary.StableMetadata, spec.Strategy.Canary.CanaryMetadata = stable, canary
+		})
+	case "antiAffinity":
+		anti := anyAntiAffinity.Draw(t, "antiAffinity")
+		m.Edit("antiAffinity", func(spec *rollouts.RolloutSpec) { spec.Strategy.Canary.AntiAffinity = anti })
 	case "everything":
 		n, name, list := anyReplicas.Draw(t, "replicas"), anyImage.Draw(t, "image"), anySteps.Draw(t, "steps")
 		m.Edit("replicas, image and steps", func(spec *rollouts.RolloutSpec) {
@@ -256,6 +287,23 @@ func (m *machine) meddle(t *rapid.T) {
 		if rs := m.any(t); rs != nil {
 			m.Remove(rs, atOnce || rs.DeletionTimestamp != nil)
 		}
+	}
+}
+
+// meddleWithService does what others may do to Services.
+func (m *machine) meddleWithService(t *rapid.T) {
+	name := rapid.SampledFrom(serviceNames).Draw(t, "name")
+	switch rapid.SampledFrom([]string{"nothing", "make", "remove", "give", "give back"}).Draw(t, "do") {
+	case "make":
+		if m.Service(name) == nil {
+			m.AddService(name)
+		}
+	case "remove":
+		m.RemoveService(name)
+	case "give":
+		m.GiveService(name, "other")
+	case "give back":
+		m.GiveService(name, "")
 	}
 }
 
@@ -310,31 +358,4 @@ func (m *machine) owned() []*appsv1.ReplicaSet {
 func (m *machine) inFlight() bool {
 	st := m.Rollout.Status
 	return st.StableRS != "" && st.StableRS != st.CurrentPodHash && m.Find(st.StableRS) != nil
-}
-
-var (
-	anyReplicas = rapid.OneOf(rapid.Int32Range(0, 12), rapid.Int32Range(1, 5))
-	anyImage    = rapid.SampledFrom([]string{"v1", "v2", "v3", "v4", "bad1", "bad2"})
-	anySleep    = rapid.SampledFrom([]time.Duration{time.Microsecond, 300 * time.Millisecond, time.Second, 5 * time.Second, time.Minute, 11 * time.Minute})
-	anyBounds   = rapid.SampledFrom([][2]string{{"25%", "25%"}, {"1", "0"}, {"0", "1"}, {"100%", "0"}, {"0", "50%"}, {"2", "2"}, {"0%", "0%"}, {"0", "100%"}})
-	anySteps    = rapid.SliceOfN(rapid.Custom(anyStep), 0, 5)
-)
-
-func anyStep(t *rapid.T) rollouts.CanaryStep {
-	if rapid.Bool().Draw(t, "weight") {
-		return weight(rapid.OneOf(rapid.Int32Range(0, 100), rapid.SampledFrom([]int32{0, 20, 50, 100})).Draw(t, "setWeight"))
-	}
-	if rapid.IntRange(0, 5).Draw(t, "approval") == 0 {
-		return approval(rapid.Int32Range(1, 2).Draw(t, "required"))
-	}
-	return pause(rapid.SampledFrom([]string{"", "", "0", "1", "10s", "20m"}).Draw(t, "pause"))
-}
-
-func anyRollout(t *rapid.T) *rollouts.Rollout {
-	b := anyBounds.Draw(t, "bounds")
-	r := bounded(rollout(anyReplicas.Draw(t, "replicas"), anySteps.Draw(t, "steps")...), b[0], b[1])
-	r.Spec.Template.Spec.Containers[0].Image = anyImage.Draw(t, "image")
-	r.Spec.MinReadySeconds = rapid.SampledFrom([]int32{0, 0, 3}).Draw(t, "minReadySeconds")
-	r.Spec.ProgressDeadlineAbort = rapid.Bool().Draw(t, "progressDeadlineAbort")
-	return r
 }

@@ -61,6 +61,7 @@ type pool struct {
 	available int32 // status.availableReplicas, of those that size keeps
 	observed  bool  // status speaks of the present size
 	outdated  bool  // what status calls available may not be, by the present minReadySeconds
+	floor     int32 // the size that it is not cut below, for a Service that leads there
 }
 
 // poolOf reads a ReplicaSet; nil is the zero pool. More available pods than its size count as its size:
@@ -206,11 +207,11 @@ func (b board) shrink(next split) split {
 	spare := sum(b.older, pool.holds) - b.minAvailable()
 	if b.goal.canary >= b.canary.size {
 		if excess := b.canary.holds() + b.stable.drainable() + spare; excess > 0 {
-			next.stable = shrinkTo(next.stable, b.goal.stable, excess)
+			next.stable = shrinkTo(next.stable, max(b.goal.stable, b.stable.floor), excess)
 			next.stable, next.canary = b.trim(b.stable, b.canary, next.stable, next.canary)
 		}
 	} else if excess := b.canary.drainable() + b.stable.holds() + spare; excess > 0 {
-		next.canary = shrinkTo(next.canary, b.goal.canary, excess)
+		next.canary = shrinkTo(next.canary, max(b.goal.canary, b.canary.floor), excess)
 		next.canary, next.stable = b.trim(b.canary, b.stable, next.canary, next.stable)
 	}
 	if b.goal.canary == 0 {
@@ -235,11 +236,11 @@ func (b board) trim(drain, grow pool, drainSize, growSize int32) (int32, int32) 
 		return drainSize, growSize
 	}
 	floor := b.minAvailable() - sum(b.older, pool.holds)
-	cut := min(excess, growSize)
+	cut := min(excess, max(growSize-grow.floor, 0))
 	if drain.keeps(drainSize)+grow.keeps(growSize-cut) < floor {
 		cut = min(cut, max(growSize-grow.available-grow.undecided(), 0))
 	}
-	rest := min(excess-cut, drainSize)
+	rest := min(excess-cut, max(drainSize-drain.floor, 0))
 	for rest > 0 && drain.keeps(drainSize-rest) < drain.keeps(drainSize) && drain.keeps(drainSize-rest)+grow.keeps(growSize-cut) < floor {
 		rest--
 	}
@@ -254,11 +255,11 @@ func (b board) drainOlder() (sizes []int32, stuck bool) {
 	budget := b.canary.holds() + b.stable.holds() - b.minAvailable()
 	stuck = true
 	for i, o := range b.older {
-		sizes[i] = min(o.size, o.free())
+		sizes[i] = min(o.size, max(o.free(), o.floor))
 		budget += o.keeps(sizes[i])
 	}
 	for i, o := range b.older {
-		take := min(sizes[i], max(budget, 0))
+		take := min(max(sizes[i]-o.floor, 0), max(budget, 0))
 		sizes[i] -= take
 		budget -= take
 		stuck = stuck && sizes[i] == o.size

@@ -12,7 +12,7 @@ import (
 )
 
 // Sources: reference section 4.2 (the list of phases, first match wins) and the API design (what differs:
-// a held Rollout, and surplus pods of the current revision count as not Healthy).
+// a held Rollout, what a Rollout names and cannot use, and surplus pods of the current revision count as not Healthy).
 
 // The messages that go with a phase. The first is also what a change of the spec says until it is observed.
 const (
@@ -39,6 +39,9 @@ func phaseOf(r *rollouts.Rollout) (rollouts.RolloutPhase, string) {
 	st := &r.Status
 	if held := findCondition(st, rollouts.RolloutHeld); held != nil {
 		return rollouts.RolloutPhaseDegraded, held.Reason + ": " + held.Message
+	}
+	if phase, message, invalid := invalidPhase(r); invalid {
+		return phase, message
 	}
 	if st.Abort {
 		return rollouts.RolloutPhaseDegraded, reasonAborted + ": " + abortMessage(st)

@@ -31,6 +31,9 @@ type Resolution struct {
 	Hash string
 	// Revision is the number that the template gets, 1 or more.
 	Revision int64
+	// Window is the smallest spec.rollbackWindow.revisions with which going there is a return to a recent revision,
+	// which skips steps; 0 if it is none.
+	Window int32
 }
 
 // Resolve finds which revision a template is: that of the ReplicaSet with a semantically equal template,
@@ -50,7 +53,7 @@ func Resolve(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*appsv
 		if revisionOf(rs) == highest {
 			return Resolution{Hash: hashOf(rs), Revision: highest}
 		}
-		return Resolution{Hash: hashOf(rs), Revision: highest + 1}
+		return Resolution{Hash: hashOf(rs), Revision: highest + 1, Window: windowFor(r, rs, rss)}
 	}
 	if r.Status.CurrentPodHash != "" && TemplatesEqual(template, &r.Spec.Template) { // Again, before its ReplicaSet was created.
 		return Resolution{Hash: r.Status.CurrentPodHash, Revision: highest}
@@ -78,8 +81,9 @@ func Created(r *rollouts.Rollout, res Resolution, author string) *rollouts.Rollo
 
 // Edited is new with the status of old, brought up to date with a change of the spec. res says which
 // revision the new template is; nil if spec.template did not change. A new template starts at the first
-// step and clears an abort; changed steps, or another strategy, start at the first one too, but leave an abort: what was aborted
-// goes on only by a retry or a new template. Either voids what was approved. author is who changes it; a new
+// step and clears an abort; changed steps, or another strategy, start at the first one too, but leave an abort: what
+// was aborted goes on only by a retry or a new template. A return to a recent revision takes no steps. Either voids
+// what was approved. author is who changes it; a new
 // template makes them one of its authors, until a revision becomes stable: so nobody is forgotten by way
 // of a detour over the stable template.
 func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollouts.Rollout {
@@ -105,6 +109,9 @@ func Edited(old, new *rollouts.Rollout, res *Resolution, author string) *rollout
 		}
 		st.CurrentStepHash = stepHash(steps(out))
 		st.CurrentStepIndex = firstStep(out)
+		if skipsSteps(old, new, res) {
+			st.CurrentStepIndex = lastStep(out)
+		}
 		setWeights(out)
 	}
 	restarted := retemplated || restepped && updateInFlight(out) && !st.Abort
@@ -135,9 +142,11 @@ func Collide(r *rollouts.Rollout) *rollouts.Rollout {
 	return out
 }
 
-// TemplatesEqual is true if two templates are the same but for the hash label.
+// TemplatesEqual is true if two templates are the same but for the hash label. That of a ReplicaSet is TemplateOf it.
 func TemplatesEqual(a, b *corev1.PodTemplateSpec) bool {
-	if !apiequality.Semantic.DeepEqual(a.Spec, b.Spec) {
+	first, second := a.Spec, b.Spec
+	first.Affinity, second.Affinity = pruned(first.Affinity), pruned(second.Affinity)
+	if !apiequality.Semantic.DeepEqual(first, second) {
 		return false
 	}
 	x, y := a.ObjectMeta.DeepCopy(), b.ObjectMeta.DeepCopy()
@@ -157,7 +166,7 @@ func findTemplate(r *rollouts.Rollout, template *corev1.PodTemplateSpec, rss []*
 	var found *appsv1.ReplicaSet
 	for _, rs := range rss {
 		leaving := rs.DeletionTimestamp != nil && hashOf(rs) != r.Status.CurrentPodHash
-		if !mine(r, rs) || leaving || hashOf(rs) == "" || !TemplatesEqual(template, &rs.Spec.Template) {
+		if !mine(r, rs) || leaving || hashOf(rs) == "" || !TemplatesEqual(template, TemplateOf(rs)) {
 			continue
 		}
 		if found == nil || newestFirst(rs, found) < 0 {
@@ -227,7 +236,7 @@ func newReplicaSet(r *rollouts.Rollout, size int32) *appsv1.ReplicaSet {
 	if author := newestAuthor(&r.Status); author != "" {
 		rs.Annotations[rollouts.AuthorAnnotation] = author
 	}
-	return rs
+	return withPodMetadata(r, withAntiAffinity(r, rs))
 }
 
 // ownerReference makes r the controller of an object.

@@ -158,7 +158,7 @@ func (d *decider) complete() {
 	if updateInFlight(r) && !st.PromoteFull && !stepsDone(r) || !d.settledAt(split{canary: replicas(r)}) {
 		return
 	}
-	d.event(false, eventCompleted, "Rollout completed update to revision %d (%s): %s", st.Revision, st.CurrentPodHash, completionReason(r))
+	d.event(false, eventCompleted, "Rollout completed update to revision %d (%s): %s", st.Revision, st.CurrentPodHash, d.completionReason())
 	st.StableRS = st.CurrentPodHash
 	st.PromoteFull = false
 	st.CurrentStepIndex = lastStep(r)
@@ -170,9 +170,12 @@ func (d *decider) complete() {
 
 // settledAt is true if the pods of both sides stand at a split (2.4): those of the current revision
 // available, those of the stable one created, and none older available.
-func (d *decider) settledAt(at split) bool {
+func (d *decider) settledAt(at split) bool { return d.settledWith(at, at.canary) }
+
+// settledWith is the same if so many available pods of the current revision are enough.
+func (d *decider) settledWith(at split, available int32) bool {
 	c, s := d.poolNow(d.current), d.poolNow(d.stable)
-	if d.current == nil || !c.observed || c.outdated || c.size != at.canary || c.available < at.canary {
+	if d.current == nil || !c.observed || c.outdated || c.size != at.canary || c.available < available {
 		return false
 	}
 	if d.stable != nil && (!s.observed || s.size != at.stable || s.pods != at.stable) {
@@ -199,12 +202,15 @@ func (d *decider) cleanUp() {
 // defaultRevisionHistoryLimit is for a Rollout that was stored without one.
 const defaultRevisionHistoryLimit int32 = 10
 
-func completionReason(r *rollouts.Rollout) string {
+func (d *decider) completionReason() string {
+	r := d.rollout
 	switch n := len(steps(r)); {
 	case r.Status.StableRS == "":
 		return "Initial deploy"
 	case r.Status.PromoteFull:
 		return "Full promotion requested"
+	case d.rollsBack():
+		return "Rollback within window"
 	case blueGreen(r) != nil:
 		return "Completed blue-green update"
 	case n == 0:

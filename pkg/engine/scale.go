@@ -66,12 +66,9 @@ func (d *decider) movePods() {
 		d.create(next.canary)
 	}
 	for i, rs := range d.older {
-		if older[i] != b.older[i].size {
-			d.out.Scale = append(d.out.Scale, ReplicaSetChange{
-				ReplicaSetRef: refTo(rs), Replicas: older[i], MinReadySeconds: rs.Spec.MinReadySeconds,
-			})
-		}
+		d.changeOlder(rs, older[i])
 	}
+	d.leadCanaryServices(b, next)
 }
 
 // create makes the ReplicaSet of the current revision.
@@ -88,6 +85,7 @@ func (d *decider) board() board {
 		canary: d.poolNow(d.current), stable: d.poolNow(d.stable), older: d.olderPools(),
 		leaving: d.leavingPods(),
 	}
+	d.keepServed(&b)
 	return b
 }
 
@@ -178,12 +176,29 @@ func (d *decider) change(rs *appsv1.ReplicaSet, size int32, done bool) {
 			d.event(false, eventScaled, "Scaled ReplicaSet %q from %d to %d for %s", rs.Name, was, size, plural(int(replicas(d.rollout)), "replica"))
 		}
 	}
-	if size == was && len(notes) == 0 && rs.Spec.MinReadySeconds == d.rollout.Spec.MinReadySeconds {
+	template := d.putMetadata(rs, notes)
+	if size == was && len(notes) == 0 && template == nil && rs.Spec.MinReadySeconds == d.rollout.Spec.MinReadySeconds {
 		return
 	}
 	d.out.Scale = append(d.out.Scale, ReplicaSetChange{
 		ReplicaSetRef: refTo(rs), Replicas: size, MinReadySeconds: d.rollout.Spec.MinReadySeconds, Annotations: notes,
+		Template: template,
 	})
+}
+
+// changeOlder brings a ReplicaSet that is neither to a size. Its pods, while it has any, are told that they play no
+// role any more.
+func (d *decider) changeOlder(rs *appsv1.ReplicaSet, size int32) {
+	was, notes := poolOf(rs), map[string]string{}
+	var template *MetadataChange
+	if was.occupies() > 0 {
+		template = d.putMetadata(rs, notes)
+	}
+	if size != was.size || template != nil || len(notes) > 0 {
+		d.out.Scale = append(d.out.Scale, ReplicaSetChange{
+			ReplicaSetRef: refTo(rs), Replicas: size, MinReadySeconds: rs.Spec.MinReadySeconds, Annotations: notes, Template: template,
+		})
+	}
 }
 
 // noteOutcome adds what became of the revision of a ReplicaSet that is scaled anyway: a stable revision is,

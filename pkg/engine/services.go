@@ -4,8 +4,11 @@
 package engine
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
@@ -13,15 +16,31 @@ import (
 
 // Sources: reference sections 1.2 (C1, C2), 1.5 (G1, G2), 1.19 (O2, O5) and 1.1 (B18, B19); the API design ("Services").
 
-// service is the Service of that name as last observed; nil if there is none, or if another Rollout manages it.
+// service is the Service of that name as last observed; nil if there is none that can be led to a revision.
 func (d *decider) service(name string) *corev1.Service {
 	i := slices.IndexFunc(d.observed.Services, func(s *corev1.Service) bool {
-		return s.Name == name && s.DeletionTimestamp == nil && !managedByAnother(d.rollout, s)
+		return s.Name == name && usable(d.rollout, s)
 	})
 	if name == "" || i < 0 {
 		return nil
 	}
 	return d.observed.Services[i]
+}
+
+// usable is true if a Service can be led to a revision. Where one without a selector leads somebody else decides.
+func usable(r *rollouts.Rollout, s *corev1.Service) bool {
+	return s.DeletionTimestamp == nil && !managedByAnother(r, s) && len(s.Spec.Selector) > 0 && foreignLabel(r, s) == ""
+}
+
+// foreignLabel is a label that the selector of a Service asks for and pods of the template do not have; empty if there
+// is none. With a hash besides such a Service would lead to no pod at all.
+func foreignLabel(r *rollouts.Rollout, s *corev1.Service) string {
+	for _, key := range slices.Sorted(maps.Keys(s.Spec.Selector)) {
+		if value, has := r.Spec.Template.Labels[key]; key != rollouts.PodTemplateHashLabel && (!has || value != s.Spec.Selector[key]) {
+			return key + "=" + s.Spec.Selector[key]
+		}
+	}
+	return ""
 }
 
 // managedByAnother is true if the selector of a Service is for another Rollout to keep.
@@ -54,7 +73,9 @@ func (d *decider) lead(s *corev1.Service, hash string) {
 // again.
 func (d *decider) release() {
 	named := ServicesNamed(d.rollout)
-	for _, s := range d.observed.Services {
+	services := slices.Clone(d.observed.Services) // In no order of their own, and what is decided must not depend on it.
+	slices.SortFunc(services, func(a, b *corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
+	for _, s := range services {
 		if s.Annotations[rollouts.ManagedByRolloutAnnotation] != d.rollout.Name || slices.Contains(named, s.Name) || s.DeletionTimestamp != nil {
 			continue
 		}
@@ -88,19 +109,32 @@ func (d *decider) whileReleasing() split {
 // sluice.dev/managed-by-rollout they are what a Snapshot must contain.
 func ServicesNamed(r *rollouts.Rollout) []string {
 	var names []string
-	if canary := r.Spec.Strategy.Canary; canary != nil {
-		names = append(names, canary.CanaryService, canary.StableService)
+	for _, s := range servicesByField(r) {
+		names = append(names, s.name)
 	}
-	if blueGreen := r.Spec.Strategy.BlueGreen; blueGreen != nil {
-		names = append(names, blueGreen.ActiveService, blueGreen.PreviewService)
-	}
-	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	return names
 }
 
 // selected is true if a Service that the Rollout manages leads to the revision with a hash: then its ReplicaSet must
 // keep a pod for clients to find.
 func (d *decider) selected(hash string) bool {
 	return slices.ContainsFunc(d.observed.Services, func(s *corev1.Service) bool {
-		return hash != "" && leadsTo(s) == hash && s.Annotations[rollouts.ManagedByRolloutAnnotation] == d.rollout.Name
+		return hash != "" && leadsTo(s) == hash && s.DeletionTimestamp == nil && s.Annotations[rollouts.ManagedByRolloutAnnotation] == d.rollout.Name
 	})
+}
+
+// Bereft are the Services to be given back because the Rollout that managed them is gone: those that lead to none of
+// the ReplicaSets that are left. While its pods are there, orphaned on purpose, a Service goes on leading to the same
+// of them, until a Rollout of that name adopts both (reference section 1.1, B19).
+func Bereft(services []*corev1.Service, left []*appsv1.ReplicaSet) []ServiceChange {
+	var changes []ServiceChange
+	for _, s := range services {
+		runs := slices.ContainsFunc(left, func(rs *appsv1.ReplicaSet) bool {
+			return leadsTo(s) != "" && rs.Namespace == s.Namespace && rs.Labels[rollouts.PodTemplateHashLabel] == leadsTo(s)
+		})
+		if !runs && s.DeletionTimestamp == nil {
+			changes = append(changes, ServiceChange{Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion})
+		}
+	}
+	return changes
 }

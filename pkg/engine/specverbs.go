@@ -93,17 +93,25 @@ func Undo(r *rollouts.Rollout, rss []*appsv1.ReplicaSet, toRevision int64, who A
 	if err != nil {
 		return nil, err
 	}
-	template := target.Spec.Template.DeepCopy()
-	delete(template.Labels, rollouts.PodTemplateHashLabel)
+	template := TemplateOf(target)
 	res := Resolve(r, template, rss)
 	if res.Hash == r.Status.CurrentPodHash {
 		return nil, refuse(ReasonAlreadyThere, "revision %d has the template of the current one", revisionOf(target))
 	}
 	changed := r.DeepCopy()
 	changed.Spec.Template = *template
+	needed := RightsToReturn(r, changed, &res)
+	if len(needed) > 0 && !who.has(needed[0].Right) {
+		return nil, &Forbidden{Reason: ReasonOverrideNeeded, Missing: &needed[0].Right,
+			Message: needed[0].Field + ": " + needed[0].Message + "; to do without needs the right to " + needed[0].Right.String()}
+	}
 	out := Edited(r, changed, &res, who.Name)
 	restate(out, now)
-	return done(out, "put the template of revision %d back, as revision %d", revisionOf(target), out.Status.Revision), nil
+	t := done(out, "put the template of revision %d back, as revision %d", revisionOf(target), out.Status.Revision)
+	if len(needed) > 0 {
+		t.Outcome = rollouts.ActionOverridden
+	}
+	return t, nil
 }
 
 // undoTarget finds the ReplicaSet of the revision to go back to.

@@ -57,6 +57,7 @@ func (d *decider) describe() {
 	setWeights(r)
 	d.setProgressing()
 	d.setObserved()
+	d.judgeServices()
 	setPhase(r)
 	if st.Phase == rollouts.RolloutPhaseHealthy && d.mayBeUnavailable() {
 		st.Phase, st.Message = rollouts.RolloutPhaseProgressing, messageNotAvailable

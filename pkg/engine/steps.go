@@ -168,7 +168,8 @@ func (d *decider) takeStep() {
 func (d *decider) stepDone(s rollouts.CanaryStep) bool {
 	switch {
 	case s.SetWeight != nil:
-		return d.settledAt(d.target())
+		at := d.target()
+		return d.settledWith(at, enough(d.rollout, at.canary))
 	case s.Pause != nil:
 		return d.pauseOver(s.Pause)
 	default:

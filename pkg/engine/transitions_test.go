@@ -49,6 +49,8 @@ var verbStates = []struct {
 	{"rolling update", nil, func(w *world) { w.settle(); w.edit("v2", image("v2")); w.Reconcile() }},
 	{"aborted", twoSteps, func(w *world) { w.settle(); w.update("v2"); w.must(w.Abort()); w.settle() }},
 	{"promoted in full", twoSteps, func(w *world) { w.settle(); w.update("v2"); w.must(w.Promote(true)) }},
+	{"held", twoSteps, func(w *world) { w.settle(); w.update("v2"); w.putBack(w.Rollout) }},
+	{"held, aborted", twoSteps, func(w *world) { w.settle(); w.update("v2"); w.must(w.Abort()); w.settle(); w.putBack(w.Rollout) }},
 	{"back at stable", twoSteps, func(w *world) { w.settle(); w.update("v2"); w.edit("v1", image("v1")); w.Reconcile() }},
 }
 
@@ -74,6 +76,8 @@ var verbTable = map[string]map[string]string{
 	"deadline exceeded":          {"promote": "", "full": "", "abort": "", "retry": "NotAborted", "pause": "", "resume": "NotPaused", "restart": "", "undo": ""},
 	"aborted":                    {"promote": "Aborted", "full": "", "abort": "AlreadyAborted", "retry": "", "pause": "", "resume": "NotPaused", "restart": "", "undo": ""},
 	"promoted in full":           {"promote": "AlreadyPromotingFull", "full": "AlreadyPromotingFull", "abort": "", "retry": "NotAborted", "pause": "", "resume": "NotPaused", "restart": "", "undo": ""},
+	"held":                       {"promote": "Held", "full": "Held", "abort": "", "retry": "NotAborted", "pause": "", "resume": "NotPaused", "restart": "", "undo": "Held"},
+	"held, aborted":              {"promote": "Held", "full": "Held", "abort": "AlreadyAborted", "retry": "Held", "pause": "", "resume": "NotPaused", "restart": "", "undo": "Held"},
 	"back at stable":             {"promote": "NothingInFlight", "full": "NothingInFlight", "abort": "NothingInFlight", "retry": "NotAborted", "pause": "", "resume": "NotPaused", "restart": "", "undo": "NoSuchRevision"},
 }
 
@@ -109,6 +113,15 @@ func TestVerbs(t *testing.T) {
 			})
 		}
 	}
+}
+
+// putBack makes an older copy the stored one, after the revision that it does not know of was rolled out.
+func (w *world) putBack(old *rollouts.Rollout) {
+	w.update("newer")
+	old = old.DeepCopy()
+	old.ResourceVersion = w.Rollout.ResourceVersion
+	w.Cluster.Rollout = old
+	w.Reconcile()
 }
 
 // somebody may promote, and nothing more.

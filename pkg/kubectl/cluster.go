@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"sluice.dev/sluice/pkg/generated/clientset/versioned"
@@ -29,6 +30,8 @@ type cluster struct {
 	enforced bool
 	sluice   versioned.Interface
 	kube     kubernetes.Interface
+	// dynamic is for the kinds of others.
+	dynamic dynamic.Interface
 }
 
 func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
@@ -52,7 +55,11 @@ func connect(flags *genericclioptions.ConfigFlags) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{namespace: namespace, enforced: enforced, sluice: sluice, kube: kube}, nil
+	others, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{namespace: namespace, enforced: enforced, sluice: sluice, kube: kube, dynamic: others}, nil
 }
 
 // impatientKey marks the contexts of requests that are not to be sent again.

@@ -137,7 +137,7 @@ func (p *plugin) warnOfRemains(d *detachment) {
 			fmt.Fprintf(p.ErrOut, "%s is still being deleted, until the garbage collector lets go of it. Is kube-controller-manager running?\n", name)
 			continue
 		}
-		fmt.Fprintf(p.ErrOut, "%s is still being deleted, until its finalizers are taken off: %s\n", name, strings.Join(foreignFinalizers(r), ", "))
+		fmt.Fprintf(p.ErrOut, "%s is still being deleted, until its finalizers are taken off: %s\n", name, strings.Join(foreignFinalizers(r.Finalizers), ", "))
 	}
 }
 

@@ -198,11 +198,11 @@ func (d *detachment) present(ctx context.Context) (map[types.UID]*v1alpha1.Rollo
 }
 
 // awaitsCollector says whether nobody but the garbage collector keeps a Rollout from being gone.
-func awaitsCollector(r *v1alpha1.Rollout) bool { return len(foreignFinalizers(r)) == 0 }
+func awaitsCollector(r *v1alpha1.Rollout) bool { return len(foreignFinalizers(r.Finalizers)) == 0 }
 
 // foreignFinalizers are those that the garbage collector does not take off by itself.
-func foreignFinalizers(r *v1alpha1.Rollout) []string {
-	return slices.DeleteFunc(slices.Clone(r.Finalizers), func(finalizer string) bool {
+func foreignFinalizers(all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(finalizer string) bool {
 		return finalizer == metav1.FinalizerOrphanDependents || finalizer == metav1.FinalizerDeleteDependents
 	})
 }

@@ -121,7 +121,7 @@ a subresource that any client can call; this plugin is the comfortable way to.`,
 	addGroup(root, "Commands that steer:",
 		p.setCommand(), p.promoteCommand(), p.abortCommand(), p.retryCommand(), p.undoCommand(),
 		p.pauseCommand(), p.resumeCommand(), p.restartCommand())
-	root.AddCommand(p.detachCommand(), p.versionCommand())
+	root.AddCommand(p.migrateCommand(), p.detachCommand(), p.versionCommand())
 	return root
 }
 

@@ -91,7 +91,7 @@ var rolesMutants = []mutant{
 		`revisionOf(owned[0]) > d.rollout.Status.Revision {`, `revisionOf(owned[0]) > d.rollout.Status.Revision+1 {`,
 		"a restored backup rolls production back"},
 	{"a weight counts as reached before pods are available", "roles.go",
-		` || c.size != at.canary || c.available < at.canary {`, ` || c.size != at.canary {`,
+		`c.size != at.canary || c.available < available {`, `c.size != at.canary {`,
 		"steps are taken, and the revision called stable, while no pod of it serves"},
 	{"a revision becomes stable before its steps are done", "roles.go",
 		`if updateInFlight(r) && !st.PromoteFull && !stepsDone(r) || !d.settledAt`, `if !d.settledAt`,

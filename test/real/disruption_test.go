@@ -152,6 +152,7 @@ const newerImage = "sluice.dev/sluice-apiserver:newer"
 
 // A HorizontalPodAutoscaler raises a Rollout to its minReplicas, for which it needs no metrics, in mid-update too.
 func TestAutoscalerRaisesToItsMinimum(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t)
 	url := s.serve()
 	s.deploy(newRollout("blue", 2, weight(50), pause()))
@@ -182,6 +183,7 @@ func TestAutoscalerRaisesToItsMinimum(t *testing.T) {
 // A restart evicts pods one after another, as the PodDisruptionBudget allows, and no request fails. No pod may be
 // missing here, so a spare one comes first: with it there are four.
 func TestRestartHonoursTheBudget(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t)
 	url := s.serve()
 	s.deploy(newRollout("blue", 3))

@@ -5,7 +5,7 @@
 // real containers rolled out under constant load from clients that have a new connection for each request. What a
 // client sees is what counts: whom it was answered by, and that it was answered.
 //
-// The tests run in order, each in a namespace of its own, on one control plane; those that take Sluice away come
-// last. They need Linux and root, as the node does. The package may import test/cluster, test/traffic/report and
+// The tests run on one control plane, each in a namespace of its own: first those that take something away from all,
+// one after the other, then the others, as many at a time as there are processors. They need Linux and root, as the node does. The package may import test/cluster, test/traffic/report and
 // clients.
 package real

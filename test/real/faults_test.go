@@ -103,21 +103,25 @@ func setEnv(name, value string) string {
 
 // A canary that never becomes ready takes no traffic.
 func TestCanaryThatIsNeverReady(t *testing.T) {
+	t.Parallel()
 	ailing(t, setImage(image("yellow"))+","+setEnv("READY_DELAY", "1h"), "NotReady")
 }
 
 // Nor does one that crashes.
 func TestCanaryThatCrashes(t *testing.T) {
+	t.Parallel()
 	ailing(t, setImage(image("yellow"))+","+setEnv("ERROR_PERCENT", "a lot"), "CrashLoopBackOff")
 }
 
 // Nor does one whose image does not exist.
 func TestImageThatCannotBePulled(t *testing.T) {
+	t.Parallel()
 	ailing(t, setImage("sluice.dev/demoapp:no-such-colour"), "Pull", "no-such-colour")
 }
 
 // A canary that answers errors does so for its share of the requests at most, and no more after the abort.
 func TestErrorsAreBoundedByTheShareOfTheCanary(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t)
 	url := s.serve()
 	s.deploy(newRollout("blue", 5, weight(20), pause()))

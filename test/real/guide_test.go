@@ -38,6 +38,7 @@ const (
 // The share of a version in the answers is its share of the pods, and no request fails from the first ready pod
 // to the end.
 func TestGuide(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t)
 	s.kubectl("apply", "-f", filepath.Join(s.Repository(), "artifacts", "examples", "rollouts-demo.yaml"))
 	service, err := s.Host.CoreV1().Services(s.namespace).Get(s.ctx(), guide, metav1.GetOptions{})
@@ -154,6 +155,7 @@ func (s *scenario) eventuallyAnswers(traffic *cluster.Traffic, what string, are 
 
 // TestClusterNames asks for a Service by its name: CoreDNS answers what that is.
 func TestClusterNames(t *testing.T) {
+	t.Parallel()
 	s := newScenario(t)
 	url := s.serve()
 	s.deploy(newRollout("blue", 1))
@@ -175,6 +177,7 @@ func TestClusterNames(t *testing.T) {
 // TestRollingUpdate has a Rollout without steps beside a Deployment: both are updated and taken back, and
 // neither fails a request.
 func TestRollingUpdate(t *testing.T) {
+	t.Parallel()
 	t.Run("rollout", func(t *testing.T) {
 		s := newScenario(t)
 		url := s.serve()

@@ -32,9 +32,18 @@ const (
 	// previewMetadata in its template: which, as JSON. It is what is taken out again, and what a template is
 	// compared without.
 	PodMetadataAnnotation = "sluice.dev/pod-metadata"
+	// AntiAffinityAnnotation is on a ReplicaSet whose template has a term of antiAffinity besides the user's own: the
+	// hash that it is against. A template is compared without that term.
+	AntiAffinityAnnotation = "sluice.dev/anti-affinity"
 	// ManagedByRolloutAnnotation is on every Service whose selector Sluice keeps: the name of the Rollout. No other
 	// Rollout touches it.
 	ManagedByRolloutAnnotation = "sluice.dev/managed-by-rollout"
+	// ArgoPodTemplateHashLabel is what Argo Rollouts has in place of PodTemplateHashLabel. It stays on the ReplicaSets,
+	// and the pods, that were taken over from it, since the selector of a ReplicaSet never changes.
+	ArgoPodTemplateHashLabel = "rollouts-pod-template-hash"
+	// MigrationAnnotation is on the running ReplicaSet of a Rollout that is being taken over from Argo Rollouts, until
+	// that is done: the Rollout to create, as JSON. It is what 'kubectl sluice migrate --live' goes on from.
+	MigrationAnnotation = "sluice.dev/migration"
 )
 
 // The values of OutcomeAnnotation.

@@ -167,6 +167,12 @@ const (
 	BlockerControllerStopped BlockerCode = "ControllerStopped"
 	// BlockerHeld: the ReplicaSets carry a higher revision than the Rollout, so nothing is done.
 	BlockerHeld BlockerCode = "Held"
+	// BlockerServiceMissing: a Service that the strategy names does not exist.
+	BlockerServiceMissing BlockerCode = "ServiceMissing"
+	// BlockerServiceTaken: a Service that the strategy names is managed by another Rollout.
+	BlockerServiceTaken BlockerCode = "ServiceManagedByAnother"
+	// BlockerServiceMismatch: a Service that the strategy names selects by labels that the template does not have.
+	BlockerServiceMismatch BlockerCode = "ServiceMismatch"
 	// BlockerBeingDeleted: the Rollout is being deleted.
 	BlockerBeingDeleted BlockerCode = "BeingDeleted"
 )

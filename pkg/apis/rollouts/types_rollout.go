@@ -384,6 +384,9 @@ const (
 	// RolloutHeld: the Rollout is not acted on because its ReplicaSets carry a higher revision than
 	// its own status, as after an older copy of the store was put back.
 	RolloutHeld RolloutConditionType = "Held"
+	// RolloutInvalidSpec: the spec names something that cannot be used, as a Service that does not exist. Unknown for
+	// a moment, then True; it is taken away when that is put right.
+	RolloutInvalidSpec RolloutConditionType = "InvalidSpec"
 	// RolloutRestarting: pods older than spec.restartAt are being replaced; the message says what that
 	// waits for.
 	RolloutRestarting RolloutConditionType = "Restarting"

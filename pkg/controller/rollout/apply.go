@@ -34,7 +34,7 @@ func (t *term) apply(ctx context.Context, seen *observation, page *entry, d engi
 		t.record(ctx, seen, d.Events)
 		d.Status, d.Events = nil, nil
 	}
-	err := t.applyToHost(ctx, seen, page, d)
+	deferred, err := t.applyToHost(ctx, seen, page, d)
 	var no *refusal
 	switch {
 	case errors.Is(err, errNameTaken):
@@ -44,9 +44,13 @@ func (t *term) apply(ctx context.Context, seen *observation, page *entry, d engi
 		}
 	case errors.As(err, &no):
 		d.Status = withRefusal(&seen.hub.Status, d.Status, no, metav1.NewMicroTime(t.config.Clock.Now()))
-		d.Events = []engine.Event{{Warning: true, Reason: no.reason, Message: no.message}}
+		d.Events = []engine.Event{no.event()}
 	case err != nil:
 		return err
+	case deferred != nil:
+		no = deferred
+		d.Status = withRefusal(&seen.hub.Status, d.Status, no, metav1.NewMicroTime(t.config.Clock.Now()))
+		d.Events = append(d.Events, no.event())
 	}
 	if d.Status != nil {
 		if err := t.writeStatus(ctx, seen, page, d.Status); err != nil {
@@ -68,11 +72,36 @@ func (t *term) record(ctx context.Context, seen *observation, events []engine.Ev
 	}
 }
 
-// applyToHost makes all writes to the host cluster.
-func (t *term) applyToHost(ctx context.Context, seen *observation, page *entry, d engine.Decision) error {
+// applyToHost makes all writes to the host cluster. It stops at the first that fails, with one exception: what the host
+// refuses to have written on pods is returned when all else is done.
+func (t *term) applyToHost(ctx context.Context, seen *observation, page *entry, d engine.Decision) (deferred *refusal, err error) {
 	if err := t.mark(ctx, seen, d); err != nil {
-		return err
+		return nil, err
 	}
+	if err := t.applyToReplicaSets(ctx, seen, page, d); err != nil {
+		return nil, err
+	}
+	if deferred, err = t.label(ctx, seen.served.Namespace, page, d.Pods); err != nil {
+		return nil, err
+	}
+	for _, change := range d.Services {
+		if err := t.lead(ctx, seen.served.Namespace, page, change); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.evict(ctx, seen, page, d.Evict); err != nil {
+		return nil, err
+	}
+	for _, ref := range d.Delete {
+		if err := t.delete(ctx, seen, page, ref); err != nil {
+			return nil, err
+		}
+	}
+	return deferred, nil
+}
+
+// applyToReplicaSets makes the writes of ReplicaSets that come before all others.
+func (t *term) applyToReplicaSets(ctx context.Context, seen *observation, page *entry, d engine.Decision) error {
 	if err := t.adopt(ctx, seen, page, d.Adopt); err != nil {
 		return err
 	}
@@ -86,23 +115,15 @@ func (t *term) applyToHost(ctx context.Context, seen *observation, page *entry, 
 			return err
 		}
 	}
-	if err := t.evict(ctx, seen, page, d.Evict); err != nil {
-		return err
-	}
-	for _, ref := range d.Delete {
-		if err := t.delete(ctx, seen, page, ref); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
 // mark sees to it that an older copy of the store is recognised as one, should it ever be put back after
 // this. What gets an owner reference would be collected by a store that lacks the owner, so the mark comes
-// first; what is only scaled or deleted would be moved again, and the mark may follow.
+// first; what is only scaled, led elsewhere or deleted would be moved again, and the mark may follow.
 func (t *term) mark(ctx context.Context, seen *observation, d engine.Decision) error {
 	owning := len(d.Adopt) > 0 || d.Create != nil
-	if !owning && len(d.Scale)+len(d.Delete) == 0 {
+	if !owning && len(d.Scale)+len(d.Services)+len(d.Delete) == 0 {
 		return nil
 	}
 	version, err := strconv.ParseUint(seen.served.ResourceVersion, 10, 64)
@@ -149,6 +170,9 @@ func (t *term) scale(ctx context.Context, seen *observation, page *entry, change
 		metadata["annotations"] = change.Annotations
 	}
 	spec := map[string]any{"replicas": change.Replicas, "minReadySeconds": change.MinReadySeconds}
+	if change.Template != nil {
+		spec["template"] = map[string]any{"metadata": metadataPatch(change.Template)}
+	}
 	if err := t.patch(ctx, seen, page, change.ReplicaSetRef, types.MergePatchType, metadata, spec); err != nil {
 		return refusedAs("ScalingReplicaSetFailed", fmt.Sprintf("ReplicaSet %q cannot be scaled to %d", change.Name, change.Replicas), err)
 	}
@@ -226,6 +250,11 @@ type refusal struct {
 
 // Error says what cannot be done and why, as the Rollout shows it.
 func (r *refusal) Error() string { return r.message }
+
+// event is what people should find of a refusal in the events of the Rollout.
+func (r *refusal) event() engine.Event {
+	return engine.Event{Warning: true, Reason: r.reason, Message: r.message}
+}
 
 // Unwrap makes a refusal an errRefused.
 func (r *refusal) Unwrap() []error { return []error{errRefused, r.cause} }

@@ -134,7 +134,13 @@ func TestLooksAgainOnlyWhenTheCachesShowItsOwnWrites(t *testing.T) {
 // lookedInVain counts the looks that ended because the caches must catch up first.
 func lookedInVain(t *testing.T) uint64 {
 	t.Helper()
-	n, err := testutil.GetHistogramMetricCount(reconcileDuration.WithLabelValues(string(outcomeWait)))
+	return looks(t, outcomeWait)
+}
+
+// looks counts the looks that ended so.
+func looks(t *testing.T, how outcome) uint64 {
+	t.Helper()
+	n, err := testutil.GetHistogramMetricCount(reconcileDuration.WithLabelValues(string(how)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ type Config struct {
 	// Rollouts reads and writes Rollouts: a loopback client of this very server, without a client
 	// side throttle, so that the controller works even while the host cannot reach the server.
 	Rollouts versioned.Interface
-	// Host reads and writes ReplicaSets, Events and the Lease. Its throttle must be off (QPS -1): the
+	// Host reads and writes ReplicaSets, pods, Services, Events and the Lease. Its throttle must be off (QPS -1): the
 	// host's priority and fairness does that better.
 	Host kubernetes.Interface
 	// Namespace of the host cluster in which the Lease lives.
@@ -73,8 +73,8 @@ type Config struct {
 	// NoteMirrored does the same soon, without being waited for. It is called before ReplicaSets are
 	// scaled or deleted. nil as above.
 	NoteMirrored func(resourceVersion uint64)
-	// Changed is told of every Rollout of which anything has changed in the caches: itself, its ReplicaSets
-	// or its pods. It is called in a handler of an informer, so it must not block. nil if nobody wants to know.
+	// Changed is told of every Rollout of which anything has changed in the caches: itself, its ReplicaSets,
+	// its pods or its Services. It is called in a handler of an informer, so it must not block. nil if nobody wants to know.
 	Changed func(types.NamespacedName)
 }
 

@@ -28,6 +28,7 @@ type Controller struct {
 	rollouts    rolloutinformers.RolloutIndexInformer
 	replicaSets appsinformers.ReplicaSetIndexInformer
 	pods        coreinformers.PodIndexInformer
+	services    coreinformers.ServiceIndexInformer
 	handlers    []cache.ResourceEventHandlerRegistration
 	phases      phaseCount
 	// leading is the term in which this replica leads; nil while it follows.
@@ -43,7 +44,7 @@ func New(config Config) (*Controller, error) {
 	registerMetrics()
 	c := &Controller{config: config, decide: engine.Decide, phases: phaseCount{}}
 	c.rollouts = rolloutinformers.NewTypedRolloutInformer(config.Rollouts, metav1.NamespaceAll, 0,
-		rolloutinformers.RolloutIndexers{cache.NamespaceIndex: indexByNamespace})
+		rolloutinformers.RolloutIndexers{cache.NamespaceIndex: indexByNamespace, servicesIndex: indexByServices})
 	c.replicaSets = appsinformers.NewTypedFilteredReplicaSetInformer(config.Host, metav1.NamespaceAll, 0,
 		appsinformers.ReplicaSetIndexers{controllerIndex: indexByController}, onlyHashed)
 	for _, informer := range []cache.SharedIndexInformer{c.rollouts, c.replicaSets} {
@@ -54,6 +55,11 @@ func New(config Config) (*Controller, error) {
 	c.pods = coreinformers.NewTypedFilteredPodInformer(config.Host, metav1.NamespaceAll, 0,
 		coreinformers.PodIndexers{podIndex: indexPodsByController}, onlyHashedPods)
 	if err := c.pods.SetTransform(trimPod); err != nil {
+		return nil, fmt.Errorf("preparing the caches: %w", err)
+	}
+	c.services = coreinformers.NewTypedServiceInformer(config.Host, metav1.NamespaceAll, 0,
+		coreinformers.ServiceIndexers{managerIndex: indexByManager})
+	if err := c.services.SetTransform(trimService); err != nil {
 		return nil, fmt.Errorf("preparing the caches: %w", err)
 	}
 	if err := c.handleEvents(); err != nil {
@@ -78,6 +84,7 @@ func (c *Controller) Run(ctx context.Context) error {
 
 	running.Go(func() { c.replicaSets.RunWithContext(ctx) })
 	running.Go(func() { c.pods.RunWithContext(ctx) })
+	running.Go(func() { c.services.RunWithContext(ctx) })
 	running.Go(func() { c.rollouts.RunWithContext(ctx) })
 	if !c.waitForSync(ctx) {
 		return nil
@@ -109,7 +116,7 @@ func (c *Controller) waitForSync(ctx context.Context) bool {
 	for _, h := range c.handlers {
 		checkers = append(checkers, h.HasSyncedChecker())
 	}
-	return cache.WaitFor(ctx, "the caches of Rollouts, ReplicaSets and pods", checkers...)
+	return cache.WaitFor(ctx, "the caches of Rollouts, ReplicaSets, pods and Services", checkers...)
 }
 
 // dropManagedFields keeps out of the caches what nobody here reads. What a status write leaves out

@@ -56,5 +56,5 @@ func (t *term) meet(seen *observation, page *entry, wanted, existing *appsv1.Rep
 // isRevision tells whether a ReplicaSet runs the revision that the wanted one is to run.
 func isRevision(wanted, existing *appsv1.ReplicaSet) bool {
 	return existing.Labels[rollouts.PodTemplateHashLabel] == wanted.Labels[rollouts.PodTemplateHashLabel] &&
-		engine.TemplatesEqual(&existing.Spec.Template, &wanted.Spec.Template)
+		engine.TemplatesEqual(engine.TemplateOf(existing), engine.TemplateOf(wanted))
 }

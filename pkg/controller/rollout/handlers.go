@@ -61,7 +61,7 @@ func (p phaseCount) forgetAll() {
 	}
 }
 
-// handleEvents makes every change of a Rollout, or of a ReplicaSet that concerns one, a reason to
+// handleEvents makes every change of a Rollout, or of a ReplicaSet or Service that concerns one, a reason to
 // look at that Rollout at once.
 func (c *Controller) handleEvents() error {
 	onRollouts, err := c.rollouts.AddTypedEventHandler(rolloutinformers.RolloutHandlerFuncs{
@@ -88,7 +88,11 @@ func (c *Controller) handleEvents() error {
 		return err
 	}
 	onPods, err := c.handlePods()
-	c.handlers = append(c.handlers, onRollouts, onReplicaSets, onPods)
+	if err != nil {
+		return err
+	}
+	onServices, err := c.handleServices()
+	c.handlers = append(c.handlers, onRollouts, onReplicaSets, onPods, onServices)
 	return err
 }
 

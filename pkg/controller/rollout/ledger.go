@@ -29,7 +29,7 @@ func (l *ledger) entry(key types.NamespacedName, uid types.UID) *entry {
 	defer l.mu.Unlock()
 	e := l.entries[key]
 	if e == nil || e.uid != uid {
-		e = &entry{uid: uid, replicaSets: map[types.UID]expectation{}}
+		e = &entry{uid: uid, replicaSets: map[types.UID]expectation{}, services: map[types.UID]expectation{}, pods: map[types.UID]written{}}
 		l.entries[key] = e
 	}
 	return e
@@ -42,7 +42,7 @@ func (l *ledger) forget(key types.NamespacedName) {
 	delete(l.entries, key)
 }
 
-// entry is what the caches must show of one Rollout and its ReplicaSets.
+// entry is what the caches must show of one Rollout, its ReplicaSets and its Services.
 type entry struct {
 	uid types.UID
 	// verified is true once a decision to write was made on live reads in this term: a new leader's
@@ -54,18 +54,23 @@ type entry struct {
 	rollout string
 	// replicaSets are the expectations of single ReplicaSets.
 	replicaSets map[types.UID]expectation
+	// services are the expectations of single Services.
+	services map[types.UID]expectation
+	// pods are the last writes of single pods. Nothing waits for the cache to show them: they are only not written
+	// again before it does.
+	pods map[types.UID]written
 	// evictionRefused is why the host refused the last eviction, and refusedAt when it did; empty if it did
 	// not, or if that is so long ago that another may be tried.
 	evictionRefused string
 	refusedAt       time.Time
 }
 
-// expectation is what the cache must show of a ReplicaSet.
+// expectation is what the cache must show of a ReplicaSet or a Service.
 type expectation struct {
-	// resourceVersion is the lowest that the cache must show; if it shows no such ReplicaSet it must
-	// have come as far as this.
+	// resourceVersion is the lowest that the cache must show; if it shows no such object it must have come
+	// as far as this.
 	resourceVersion string
-	// deleted is true if the ReplicaSet must be gone, or be about to go.
+	// deleted is true if the object must be gone, or be about to go.
 	deleted bool
 }
 
@@ -78,6 +83,9 @@ type view interface {
 	replicaSet(uid types.UID) (resourceVersion string, deleting, found bool)
 	// progress returns the highest resourceVersion of ReplicaSets that the cache has taken in.
 	progress() string
+	// service and servicesProgress return the same of Services.
+	service(uid types.UID) (resourceVersion string, deleting, found bool)
+	servicesProgress() string
 }
 
 func (e *entry) expectRollout(resourceVersion string, now time.Time) {
@@ -87,38 +95,56 @@ func (e *entry) expectRollout(resourceVersion string, now time.Time) {
 }
 
 func (e *entry) expectReplicaSet(uid types.UID, resourceVersion string, now time.Time) {
-	if old, ok := e.replicaSets[uid]; ok && !older(old.resourceVersion, resourceVersion) {
-		return
-	}
-	e.replicaSets[uid], e.since = expectation{resourceVersion: resourceVersion}, now
+	e.expect(e.replicaSets, uid, resourceVersion, now)
 }
 
 func (e *entry) expectDeleted(uid types.UID, now time.Time) {
 	e.replicaSets[uid], e.since = expectation{deleted: true}, now
 }
 
+func (e *entry) expectService(uid types.UID, resourceVersion string, now time.Time) {
+	e.expect(e.services, uid, resourceVersion, now)
+}
+
+func (e *entry) expectServiceGone(uid types.UID, now time.Time) {
+	e.services[uid], e.since = expectation{deleted: true}, now
+}
+
+func (e *entry) expect(all map[types.UID]expectation, uid types.UID, resourceVersion string, now time.Time) {
+	if old, ok := all[uid]; ok && !older(old.resourceVersion, resourceVersion) {
+		return
+	}
+	all[uid], e.since = expectation{resourceVersion: resourceVersion}, now
+}
+
 // behind tells whether the cache has yet to show something that is expected. What it shows is
 // expected no longer.
 func (e *entry) behind(v view) bool {
-	if older(v.rolloutVersion(), e.rollout) {
-		return true
-	}
-	for uid, want := range e.replicaSets {
-		if !want.met(uid, v) {
+	return older(v.rolloutVersion(), e.rollout) ||
+		unmet(e.replicaSets, v.replicaSet, v.progress) || unmet(e.services, v.service, v.servicesProgress)
+}
+
+// shows returns what a cache shows of one object.
+type shows func(uid types.UID) (resourceVersion string, deleting, found bool)
+
+// unmet tells whether any of the expectations is not met yet. Those that are, are removed.
+func unmet(all map[types.UID]expectation, shown shows, progress func() string) bool {
+	for uid, want := range all {
+		if !want.met(uid, shown, progress) {
 			return true
 		}
-		delete(e.replicaSets, uid)
+		delete(all, uid)
 	}
 	return false
 }
 
-func (x expectation) met(uid types.UID, v view) bool {
-	resourceVersion, deleting, found := v.replicaSet(uid)
+func (x expectation) met(uid types.UID, shown shows, progress func() string) bool {
+	resourceVersion, deleting, found := shown(uid)
 	switch {
 	case x.deleted:
 		return !found || deleting
 	case !found:
-		return !older(v.progress(), x.resourceVersion)
+		return !older(progress(), x.resourceVersion)
 	}
 	return !older(resourceVersion, x.resourceVersion)
 }

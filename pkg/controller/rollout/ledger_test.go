@@ -14,8 +14,10 @@ import (
 type shown struct {
 	rollout     string
 	replicaSets map[types.UID]string
+	services    map[types.UID]string
 	deleting    types.UID
-	upTo        string
+	// upTo is how far the cache of ReplicaSets has come, servicesUpTo how far that of Services.
+	upTo, servicesUpTo string
 }
 
 func (s shown) rolloutVersion() string { return s.rollout }
@@ -24,12 +26,19 @@ func (s shown) replicaSet(uid types.UID) (string, bool, bool) {
 	version, found := s.replicaSets[uid]
 	return version, s.deleting == uid, found
 }
+func (s shown) servicesProgress() string { return s.servicesUpTo }
+func (s shown) service(uid types.UID) (string, bool, bool) {
+	version, found := s.services[uid]
+	return version, s.deleting == uid, found
+}
 
 func TestBehind(t *testing.T) {
 	now := time.Now()
 	wroteRollout := func(e *entry) { e.expectRollout("100", now) }
 	wroteReplicaSet := func(e *entry) { e.expectReplicaSet("a", "100", now) }
 	deleted := func(e *entry) { e.expectDeleted("a", now) }
+	wroteService := func(e *entry) { e.expectService("s", "100", now) }
+	serviceGone := func(e *entry) { e.expectServiceGone("s", now) }
 	for _, tc := range []struct {
 		rule   string
 		wrote  func(*entry)
@@ -51,6 +60,12 @@ func TestBehind(t *testing.T) {
 		{"deleted, gone", deleted, shown{}, false},
 		{"an older write does not lower what is expected", func(e *entry) { wroteReplicaSet(e); e.expectReplicaSet("a", "50", now) },
 			shown{replicaSets: map[types.UID]string{"a": "60"}}, true},
+		{"the Service as before the write", wroteService, shown{services: map[types.UID]string{"s": "99"}, servicesUpTo: "200"}, true},
+		{"the Service as written", wroteService, shown{services: map[types.UID]string{"s": "100"}}, false},
+		{"the Service is not shown yet", wroteService, shown{servicesUpTo: "99", upTo: "200"}, true},
+		{"the Service is gone again since, and another has its name", wroteService, shown{services: map[types.UID]string{"t": "150"}, servicesUpTo: "150"}, false},
+		{"the Service is gone, and still shown", serviceGone, shown{services: map[types.UID]string{"s": "99"}, servicesUpTo: "200"}, true},
+		{"the Service is gone", serviceGone, shown{}, false},
 		{"versions that are no numbers never hold a Rollout up", func(e *entry) { e.expectRollout("x", now) }, shown{rollout: "y"}, false},
 	} {
 		t.Run(tc.rule, func(t *testing.T) {
@@ -59,8 +74,8 @@ func TestBehind(t *testing.T) {
 			if got := e.behind(tc.cache); got != tc.behind {
 				t.Errorf("behind = %v, want %v", got, tc.behind)
 			}
-			if !tc.behind && len(e.replicaSets) > 0 {
-				t.Errorf("what was shown is still expected: %v", e.replicaSets)
+			if !tc.behind && len(e.replicaSets)+len(e.services) > 0 {
+				t.Errorf("what was shown is still expected: %v, %v", e.replicaSets, e.services)
 			}
 		})
 	}

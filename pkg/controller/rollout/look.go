@@ -20,7 +20,7 @@ import (
 
 // What the API server shows of what the controller sees: on every replica, whichever leads.
 
-// Look is a Rollout, as its caller has read it, with the ReplicaSets and pods that the caches show of it.
+// Look is a Rollout, as its caller has read it, with the ReplicaSets, pods and Services that the caches show of it.
 func (c *Controller) Look(r *rollouts.Rollout) (engine.Snapshot, error) {
 	served := &v1alpha1.Rollout{}
 	if err := v1alpha1.Convert_rollouts_Rollout_To_v1alpha1_Rollout(r, served, nil); err != nil {
@@ -29,7 +29,7 @@ func (c *Controller) Look(r *rollouts.Rollout) (engine.Snapshot, error) {
 	return c.look(r, served), nil
 }
 
-// LookUp is a Rollout with its ReplicaSets and pods, all as the caches show them; false if they show none.
+// LookUp is a Rollout with its ReplicaSets, pods and Services, all as the caches show them; false if they show none.
 func (c *Controller) LookUp(key types.NamespacedName) (engine.Snapshot, bool) {
 	stored, exists, err := c.rollouts.GetStore().GetByKey(key.String())
 	if err != nil || !exists {
@@ -41,7 +41,7 @@ func (c *Controller) LookUp(key types.NamespacedName) (engine.Snapshot, bool) {
 
 func (c *Controller) look(r *rollouts.Rollout, served *v1alpha1.Rollout) engine.Snapshot {
 	replicaSets := c.replicaSetsOf(served)
-	return engine.Snapshot{Rollout: r, ReplicaSets: replicaSets, Pods: c.podsOf(replicaSets), Now: c.config.Clock.Now()}
+	return engine.Snapshot{Rollout: r, ReplicaSets: replicaSets, Pods: c.podsOf(replicaSets), Services: c.servicesOf(r), Now: c.config.Clock.Now()}
 }
 
 // Keys are the names of all Rollouts of a namespace, or of all namespaces, as the cache shows them.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -19,7 +20,7 @@ import (
 	"sluice.dev/sluice/pkg/engine"
 )
 
-// observation is one Rollout with the ReplicaSets that concern it, from the caches or from the
+// observation is one Rollout with the ReplicaSets and Services that concern it, from the caches or from the
 // servers. What it points to may belong to a cache and is never modified.
 type observation struct {
 	// served is the Rollout as the API serves it.
@@ -30,6 +31,10 @@ type observation struct {
 	replicaSets []*appsv1.ReplicaSet
 	// seenUpTo is the resourceVersion up to which changes of ReplicaSets are known.
 	seenUpTo string
+	// services are those that the Rollout names and those that it manages.
+	services []*corev1.Service
+	// servicesUpTo is the resourceVersion up to which changes of Services are known.
+	servicesUpTo string
 }
 
 var _ view = &observation{}
@@ -47,11 +52,25 @@ func (o *observation) replicaSet(uid types.UID) (resourceVersion string, deletin
 	return "", false, false
 }
 
-// snapshot is what is decided on. Pods are looked at in a restart only.
+func (o *observation) servicesProgress() string { return o.servicesUpTo }
+
+func (o *observation) service(uid types.UID) (resourceVersion string, deleting, found bool) {
+	for _, s := range o.services {
+		if s.UID == uid {
+			return s.ResourceVersion, s.DeletionTimestamp != nil, true
+		}
+	}
+	return "", false, false
+}
+
+// snapshot is what is decided on. Pods are looked at in a restart, and where something is put on them.
 func (t *term) snapshot(o *observation, page *entry) engine.Snapshot {
-	s := engine.Snapshot{Rollout: o.hub, ReplicaSets: o.replicaSets, Now: t.config.Clock.Now()}
+	s := engine.Snapshot{Rollout: o.hub, ReplicaSets: o.replicaSets, Services: o.services, Now: t.config.Clock.Now()}
 	if restarting(o.served) {
-		s.Pods, s.EvictionRefused = t.podsOf(o.replicaSets), page.refusedEviction(s.Now)
+		s.EvictionRefused = page.refusedEviction(s.Now)
+	}
+	if restarting(o.served) || engine.LooksAtPods(o.hub, o.replicaSets) {
+		s.Pods = t.podsOf(o.replicaSets)
 	}
 	return s
 }
@@ -82,6 +101,8 @@ func (c *Controller) fromCache(key types.NamespacedName) *observation {
 	// Taken first, so that it never claims more than what is read after it.
 	o.seenUpTo = c.replicaSets.GetStore().LastStoreSyncResourceVersion()
 	o.replicaSets = c.replicaSetsOf(o.served)
+	o.servicesUpTo = c.services.GetStore().LastStoreSyncResourceVersion()
+	o.services = c.servicesOf(o.hub)
 	return o
 }
 
@@ -124,6 +145,9 @@ func (t *term) fromServers(ctx context.Context, key types.NamespacedName, page *
 		}
 	}
 	if err := t.addRelabelled(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := t.readServices(ctx, o, page); err != nil {
 		return nil, err
 	}
 	now := t.config.Clock.Now()

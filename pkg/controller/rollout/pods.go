@@ -14,6 +14,7 @@ import (
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+	"sluice.dev/sluice/pkg/engine"
 )
 
 // podIndex finds pods by the UID of their controller.
@@ -26,8 +27,8 @@ func indexPodsByController(pod *corev1.Pod) ([]string, error) {
 	return nil, nil
 }
 
-// trimPod keeps of a pod what restarts, explanations and trees read: its identity, and how it fares. A
-// cluster may have a hundred thousand of them.
+// trimPod keeps of a pod what restarts, explanations, trees and the metadata of roles are about: its identity, what
+// is written on it, and how it fares. A cluster may have a hundred thousand of them.
 func trimPod(obj any) (any, error) {
 	pod, ok := obj.(*corev1.Pod)
 	if !ok {
@@ -43,6 +44,8 @@ func trimPod(obj any) (any, error) {
 			DeletionTimestamp:          pod.DeletionTimestamp,
 			DeletionGracePeriodSeconds: pod.DeletionGracePeriodSeconds,
 			OwnerReferences:            pod.OwnerReferences,
+			Labels:                     interned(pod.Labels),
+			Annotations:                interned(pod.Annotations),
 		},
 		Spec: corev1.PodSpec{
 			InitContainers: trimContainers(pod.Spec.InitContainers),
@@ -107,40 +110,41 @@ func withoutVersion(pod *corev1.Pod) *corev1.Pod {
 	return &out
 }
 
-// podSeen tells of the Rollout of a pod. The controller itself looks at pods in a restart only: all else
-// it learns from the ReplicaSets, which count them.
+// podSeen tells of the Rollout of a pod. The controller itself looks at pods in a restart, and where something is put
+// on them: all else it learns from the ReplicaSets, which count them.
 func (c *Controller) podSeen(pod *corev1.Pod) {
-	r := c.rolloutOf(pod)
+	r, rs := c.rolloutOf(pod)
 	if r == nil {
 		return
 	}
 	key := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
-	if restarting(r) {
+	if restarting(r) || engine.LooksAtPods(observe(r).hub, []*appsv1.ReplicaSet{rs}) {
 		c.enqueue(key)
 		return
 	}
 	c.config.Changed(key)
 }
 
-// rolloutOf is the Rollout that controls the ReplicaSet that controls a pod; nil if there is none.
-func (c *Controller) rolloutOf(pod *corev1.Pod) *v1alpha1.Rollout {
+// rolloutOf is the Rollout that controls the ReplicaSet that controls a pod, and that ReplicaSet; nil if there is none.
+func (c *Controller) rolloutOf(pod *corev1.Pod) (*v1alpha1.Rollout, *appsv1.ReplicaSet) {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	if owner == nil {
-		return nil
+		return nil, nil
 	}
 	found, exists, err := c.replicaSets.GetStore().GetByKey(pod.Namespace + "/" + owner.Name)
 	if err != nil || !exists || found.(*appsv1.ReplicaSet).UID != owner.UID {
-		return nil
+		return nil, nil
 	}
-	grandparent := metav1.GetControllerOfNoCopy(found.(*appsv1.ReplicaSet))
+	rs := found.(*appsv1.ReplicaSet)
+	grandparent := metav1.GetControllerOfNoCopy(rs)
 	if grandparent == nil {
-		return nil
+		return nil, nil
 	}
 	r, exists, err := c.rollouts.GetStore().GetByKey(pod.Namespace + "/" + grandparent.Name)
 	if err != nil || !exists || r.(*v1alpha1.Rollout).UID != grandparent.UID {
-		return nil
+		return nil, nil
 	}
-	return r.(*v1alpha1.Rollout)
+	return r.(*v1alpha1.Rollout), rs
 }
 
 // restarting is true while a restart was asked for that has not come to its end.

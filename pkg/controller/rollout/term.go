@@ -67,6 +67,9 @@ func (c *Controller) lead(ctx context.Context) {
 			t.queue.Add(name.AsNamespacedName())
 		}
 	}
+	for _, key := range c.managers() {
+		t.queue.Add(key)
+	}
 	<-ctx.Done()
 	c.leading.Store(nil)
 	t.queue.ShutDown()
@@ -127,7 +130,7 @@ func (t *term) reconcile(ctx context.Context, key types.NamespacedName) (time.Du
 	seen := t.fromCache(key)
 	if seen == nil {
 		t.ledger.forget(key)
-		return 0, nil
+		return 0, t.releaseServices(ctx, key)
 	}
 	page := t.ledger.entry(key, seen.served.UID)
 	if page.behind(seen) {
@@ -180,7 +183,8 @@ func withPatience(requeueAfter time.Duration) time.Duration {
 
 // writes tells whether a decision asks for a write.
 func writes(d engine.Decision) bool {
-	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Evict) > 0 || len(d.Delete) > 0 || d.Status != nil
+	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Pods) > 0 || len(d.Services) > 0 ||
+		len(d.Evict) > 0 || len(d.Delete) > 0 || d.Status != nil
 }
 
 // outcome is how one look at a Rollout ended.

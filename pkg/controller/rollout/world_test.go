@@ -54,7 +54,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, host: &hostfake.Clientset{}, rollouts: &rolloutfake.Clientset{},
-		held: map[string]*sync.RWMutex{"replicasets": {}, "rollouts": {}}}
+		held: map[string]*sync.RWMutex{"replicasets": {}, "rollouts": {}, "services": {}, "pods": {}}}
 	w.versions.Store(1000)
 	w.stored = w.serve(&w.host.Fake, hostscheme.Scheme, hostscheme.Codecs.UniversalDecoder())
 	w.serve(&w.rollouts.Fake, rolloutscheme.Scheme, rolloutscheme.Codecs.UniversalDecoder())

@@ -29,11 +29,6 @@ func From(s engine.Snapshot) *Cluster {
 	// Versions count on from here, and only here.
 	c.version = 1
 	c.Rollout.ResourceVersion = c.nextVersion()
-	for _, seen := range s.Services {
-		service := seen.DeepCopy()
-		service.ResourceVersion = c.nextVersion()
-		c.services = append(c.services, service)
-	}
 	for _, seen := range s.ReplicaSets {
 		rs := seen.DeepCopy()
 		rs.ResourceVersion = c.nextVersion()
@@ -43,6 +38,11 @@ func From(s engine.Snapshot) *Cluster {
 		c.sets = append(c.sets, rs)
 		c.pods[rs.UID] = c.podsLike(rs)
 	}
+	for _, seen := range s.Services {
+		service := seen.DeepCopy()
+		service.ResourceVersion = c.nextVersion()
+		c.services = append(c.services, service)
+	}
 	return c
 }
 
@@ -51,7 +51,7 @@ func (c *Cluster) podsLike(rs *appsv1.ReplicaSet) []*Pod {
 	pods := make([]*Pod, 0, rs.Status.Replicas)
 	for i := range rs.Status.Replicas {
 		c.serial++
-		pod := &Pod{Serial: c.serial, Since: c.now, Created: rs.CreationTimestamp.Time}
+		pod := &Pod{Serial: c.serial, Since: c.now, Created: rs.CreationTimestamp.Time, Labels: rs.Spec.Template.Labels, Annotations: rs.Spec.Template.Annotations}
 		if i < rs.Status.ReadyReplicas {
 			pod.Ready = true
 		}

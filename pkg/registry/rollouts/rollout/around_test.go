@@ -201,6 +201,38 @@ func TestAForgedBodyIsWorthNothing(t *testing.T) {
 	clean("scale", f.get(t))
 }
 
+// TestReturnWithinTheWindowIsAuthorized: a template that goes back to a recent revision skips the approvals, so that
+// whoever writes it needs the right to; without approvals, or out of the window, nobody does.
+func TestReturnWithinTheWindowIsAuthorized(t *testing.T) {
+	f := newFixture(t)
+	before := f.waitingForApproval(t)
+	f.host.window = 2
+	back := func(revisions int32) func(*rollouts.Rollout) {
+		return func(r *rollouts.Rollout) {
+			r.Spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: revisions}
+			r.Spec.Template.Spec.Containers[0].Image = "recent"
+		}
+	}
+	if _, err := f.updateAs(as("dave"), back(2)); !apierrors.IsForbidden(err) || causes(t, err)[0] != "RightNeeded spec.rollbackWindow" {
+		t.Errorf("got %v", err)
+	}
+	if f.get(t).ResourceVersion != before.ResourceVersion {
+		t.Error("something was stored")
+	}
+	f.rights.allowed = append(f.rights.allowed, "boss override rollouts")
+	got, err := f.updateAs(as("boss"), back(2))
+	if err != nil || int(*got.Status.CurrentStepIndex) != len(got.Spec.Strategy.Canary.Steps) {
+		t.Errorf("with the right: %+v, %v", got, err)
+	}
+
+	f = newFixture(t)
+	f.waitingForApproval(t)
+	f.host.window = 2
+	if got, err := f.updateAs(as("dave"), back(1)); err != nil || *got.Status.CurrentStepIndex != 0 {
+		t.Errorf("out of the window: %+v, %v", got, err)
+	}
+}
+
 // sameHashes gives every template the same hash, until that was given to another: as real hashes might be made to.
 type sameHashes struct {
 	asked  int

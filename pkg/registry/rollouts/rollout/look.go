@@ -16,8 +16,8 @@ import (
 
 // Observer shows a Rollout as the controller sees it.
 type Observer interface {
-	// Observe is a Rollout with the ReplicaSets and pods that the caches show of it. It fails while these are
-	// not warm.
+	// Observe is a Rollout with the ReplicaSets, pods and Services that the caches show of it. It fails while these
+	// are not warm.
 	Observe(ctx context.Context, rollout *rollouts.Rollout) (engine.Snapshot, error)
 	// ControllerState says whether any replica of the server acts on Rollouts.
 	ControllerState(ctx context.Context) engine.ControllerState

@@ -23,8 +23,9 @@ import (
 
 // hostSeen stands for the caches of the controller: they show the stable pods of newRollout.
 type hostSeen struct {
-	err   error
-	state engine.ControllerState
+	err      error
+	state    engine.ControllerState
+	services []*corev1.Service
 }
 
 func (h *hostSeen) Observe(_ context.Context, r *rollouts.Rollout) (engine.Snapshot, error) {
@@ -42,7 +43,7 @@ func (h *hostSeen) Observe(_ context.Context, r *rollouts.Rollout) (engine.Snaps
 		}},
 		Status: appsv1.ReplicaSetStatus{Replicas: 5, ReadyReplicas: 5, AvailableReplicas: 5},
 	}
-	return engine.Snapshot{Rollout: r, ReplicaSets: []*appsv1.ReplicaSet{stable}, Now: r.CreationTimestamp.Time}, h.err
+	return engine.Snapshot{Rollout: r, ReplicaSets: []*appsv1.ReplicaSet{stable}, Services: h.services, Now: r.CreationTimestamp.Time}, h.err
 }
 
 func (h *hostSeen) ReplicaSets(ctx context.Context, r *rollouts.Rollout) ([]*appsv1.ReplicaSet, error) {

@@ -27,6 +27,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/engine"
 )
 
 // Config is what the storage of Rollouts depends on.
@@ -49,7 +50,8 @@ type Config struct {
 	Admission admission.Interface
 	// Revisions finds the ReplicaSets of a Rollout, for undo.
 	Revisions Revisions
-	// Observer shows what the controller sees, for plan and explain; both are 503 if it is nil.
+	// Observer shows what the controller sees, for plan and explain, which are 503 if it is nil, and for warnings of
+	// Services that are not there.
 	Observer Observer
 	// Performed is told of each verb that was performed, after it was stored; nil if nobody wants to know.
 	Performed func(rollout *rollouts.Rollout, action *rollouts.RolloutAction)
@@ -87,7 +89,7 @@ var (
 
 // NewStorage returns the storages, which share one store.
 func NewStorage(config Config) (*Storage, error) {
-	main := strategy{config.Scheme, names.SimpleNameGenerator}
+	main := strategy{config.Scheme, names.SimpleNameGenerator, config.Observer}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &rollouts.Rollout{} },
 		NewListFunc:               func() runtime.Object { return &rollouts.RolloutList{} },
@@ -150,7 +152,7 @@ func (r *REST) Update(ctx context.Context, name string, objInfo rest.UpdatedObje
 	ctx, write := withTemplateWrite(ctx, r.config.Templates)
 	objInfo = explainedInfo{objInfo, name}
 	objInfo = applied(objInfo, forceAllowCreate)
-	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, r.authorized, write.onUpdate), createValidation, updateValidation, forceAllowCreate, options)
+	return r.Store.Update(ctx, name, rest.WrapUpdatedObjectInfo(objInfo, r.authorized, write.onUpdate, r.returned), createValidation, updateValidation, forceAllowCreate, options)
 }
 
 // authorized is a rest.TransformFunc: it refuses an update that takes away what people are to decide, unless
@@ -162,6 +164,17 @@ func (r *REST) authorized(ctx context.Context, obj, old runtime.Object) (runtime
 		return obj, nil
 	}
 	return obj, r.config.mayEdit(ctx, rollout, stored)
+}
+
+// returned is a rest.TransformFunc for when the revision of a changed template is known: it refuses a return to an
+// earlier one that skips what people are to decide, unless the caller has the right to.
+func (r *REST) returned(ctx context.Context, obj, old runtime.Object) (runtime.Object, error) {
+	rollout, ok := obj.(*rollouts.Rollout)
+	stored, oldOK := old.(*rollouts.Rollout)
+	if !ok || !oldOK || stored.ResourceVersion == "" || isServer(ctx) {
+		return obj, nil
+	}
+	return obj, r.config.needs(ctx, stored.Name, engine.RightsToReturn(stored, rollout, resolutionFrom(ctx)))
 }
 
 // applied is the object of a request, which is a server-side apply if it is to be created where it is not

@@ -50,6 +50,8 @@ type hostThatDefaults struct {
 	asked int
 	hash  string
 	err   error
+	// window is that of every resolution.
+	window int32
 }
 
 func (h *hostThatDefaults) Resolve(_ context.Context, rollout, _ *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error) {
@@ -63,7 +65,7 @@ func (h *hostThatDefaults) Resolve(_ context.Context, rollout, _ *rollouts.Rollo
 	if hash == "" {
 		hash = "hash-of-" + template.Spec.Containers[0].Image
 	}
-	return template, engine.Resolution{Hash: hash, Revision: rollout.Status.Revision + 1}, nil
+	return template, engine.Resolution{Hash: hash, Revision: rollout.Status.Revision + 1, Window: h.window}, nil
 }
 
 // fixture is the storage on a real etcd.

@@ -35,6 +35,8 @@ const phaseField = "status.phase"
 type strategy struct {
 	runtime.ObjectTyper
 	names.NameGenerator
+	// observer shows the Services of the host; nil if nobody looks at them.
+	observer Observer
 }
 
 var (
@@ -75,12 +77,14 @@ func (strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList 
 	return validation.ValidateRollout(obj.(*rollouts.Rollout))
 }
 
-// WarningsOnCreate warns of names that are awkward in pods.
-func (strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
-	if problems := utilvalidation.IsDNS1123Label(obj.(*rollouts.Rollout).Name); len(problems) > 0 {
-		return []string{fmt.Sprintf("metadata.name: it goes into pod names and hostnames, so a DNS label is recommended: %v", problems)}
+// WarningsOnCreate warns of names that are awkward in pods, and of Services that must be waited for.
+func (s strategy) WarningsOnCreate(ctx context.Context, obj runtime.Object) []string {
+	rollout := obj.(*rollouts.Rollout)
+	var warnings []string
+	if problems := utilvalidation.IsDNS1123Label(rollout.Name); len(problems) > 0 {
+		warnings = append(warnings, fmt.Sprintf("metadata.name: it goes into pod names and hostnames, so a DNS label is recommended: %v", problems))
 	}
-	return nil
+	return append(warnings, s.serviceWarnings(ctx, rollout)...)
 }
 
 // Canonicalize does nothing: there is one way to write a Rollout.
@@ -109,9 +113,14 @@ func (strategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field
 	return validation.ValidateRolloutUpdate(obj.(*rollouts.Rollout), old.(*rollouts.Rollout))
 }
 
-// WarningsOnUpdate has nothing to warn of: the host's warnings on the template are passed on as they come.
-func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
-	return nil
+// WarningsOnUpdate warns, where the spec changes, of Services that must be waited for. The host's warnings on the
+// template are passed on as they come.
+func (s strategy) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object) []string {
+	rollout := obj.(*rollouts.Rollout)
+	if rollout.Generation == old.(*rollouts.Rollout).Generation {
+		return nil
+	}
+	return s.serviceWarnings(ctx, rollout)
 }
 
 // statusStrategy is how the controller updates a Rollout: it owns status and nothing else.

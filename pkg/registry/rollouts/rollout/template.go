@@ -131,10 +131,11 @@ func (w *templateWrite) resolve(ctx context.Context, rollout, stored *rollouts.R
 }
 
 // outdated is true if the hash that the template got has meanwhile been given to another: the hash is a name, and
-// must not make two templates one revision.
+// must not make two templates one revision. So it is if another revision is the stable one by now, and the template was
+// found to return to a recent one.
 func (w *templateWrite) outdated(stored *rollouts.Rollout) bool {
 	now := knownHashes(stored)
-	return now != w.known && slices.Contains(now[:], w.resolved.Hash) && !engine.TemplatesEqual(w.answered, &stored.Spec.Template)
+	return now != w.known && w.resolved.Window > 0 || now != w.known && slices.Contains(now[:], w.resolved.Hash) && !engine.TemplatesEqual(w.answered, &stored.Spec.Template)
 }
 
 // knownHashes are those of the current and of the stable revision.
