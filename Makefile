@@ -20,6 +20,9 @@ NODE_PACKAGES := $(if $(filter 0,$(shell id -u)),node-packages)
 UP_FLAGS ?=
 # Flags for "make bench", as in: make bench BENCH_FLAGS="--only=trees"
 BENCH_FLAGS ?=
+# How many journeys "make test-simulator" makes, and what their seeds count from.
+JOURNEYS ?= 100000
+JOURNEYS_SEED ?= 1
 
 .PHONY: help
 help: ## List the targets.
@@ -122,13 +125,22 @@ clean: ## Stop the local control plane and delete all that was built and stored.
 ##  Tests
 
 .PHONY: test
-test: verify test-unit test-integration test-e2e test-real ## Run all checks and tests that continuous integration runs.
+test: verify test-unit test-simulator test-mutation test-integration test-e2e test-real ## Run all checks and tests that continuous integration runs.
 
 .PHONY: test-unit
 test-unit: ## Run the unit tests.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
 	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/conformance ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/...
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
+
+# Without the race detector: a journey has no goroutines, and there are to be many.
+.PHONY: test-simulator
+test-simulator: ## Make 100,000 random journeys on the simulated cluster, each held against every invariant.
+	GOGC=400 $(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -run '^TestJourneys$$' -v -args -journeys=$(JOURNEYS) -journeys.seed=$(JOURNEYS_SEED) | grep -v '^=== \|\[rapid\] OK'
+
+.PHONY: test-mutation
+test-mutation: ## Break the engine in small ways, one after another: its tests must fail each time.
+	$(GO) test -buildvcs=false -count=1 -timeout 20m ./test/mutation
 
 .PHONY: test-integration
 test-integration: localcluster ## Run the server with an embedded etcd in process.
@@ -145,5 +157,6 @@ test-real: localcluster $(NODE_PACKAGES) ## Run Sluice as users install it, with
 .PHONY: test-long
 test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
+	$(MAKE) test-simulator JOURNEYS=1000000 JOURNEYS_SEED=$$RANDOM
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...

@@ -10,22 +10,27 @@ import (
 	"pgregory.net/rapid"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
-	"sluice.dev/sluice/pkg/engine/simulator"
 )
 
 // newBlueGreenMachine is a machine with a blueGreen Rollout that was just created, or is Healthy, or some way into an
 // update. Its Services may go, come back, and be taken by another.
 func newBlueGreenMachine(t *rapid.T) *machine {
+	m := prepareBlueGreen(t)
+	m.begin()
+	return m
+}
+
+// prepareBlueGreen is a machine with a Rollout that was just created, and its Services.
+func prepareBlueGreen(t *rapid.T) *machine {
 	r := blueGreen(anyReplicas.Draw(t, "replicas"))
 	r.Spec.Template.Spec.Containers[0].Image = anyImage.Draw(t, "image")
 	r.Spec.MinReadySeconds = rapid.SampledFrom([]int32{0, 0, 3}).Draw(t, "minReadySeconds")
 	r.Spec.ProgressDeadlineAbort = rapid.Bool().Draw(t, "progressDeadlineAbort")
 	r.Spec.Strategy.BlueGreen = anyBlueGreen.Draw(t, "blueGreen")
-	m := &machine{Cluster: simulator.New(r, start), t: t}
+	m := prepare(t, r)
 	m.edits = m.editBlueGreen
 	m.more = map[string]func(*rapid.T){"service": m.meddleWithServices}
 	m.addServices()
-	m.begin()
 	return m
 }
 

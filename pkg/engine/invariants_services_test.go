@@ -5,6 +5,7 @@ package engine_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -74,4 +75,9 @@ func surely(rs *appsv1.ReplicaSet) int32 {
 		return st.AvailableReplicas
 	}
 	return min(st.AvailableReplicas, *rs.Spec.Replicas-(st.ReadyReplicas-st.AvailableReplicas))
+}
+
+// lacksService is true if the Rollout is called Degraded for a Service.
+func (m *machine) lacksService() bool {
+	return strings.HasPrefix(m.Rollout.Status.Message, "InvalidSpec: ")
 }

@@ -4,8 +4,8 @@
 package engine_test
 
 import (
+	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -42,13 +42,15 @@ func (m *machine) checkBounds(before, after *appsv1.ReplicaSet) {
 func TestInvariant2StepsRiseByOneWhenTheirConditionHolds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
-		m.decided = func(s engine.Snapshot, d engine.Decision) {
-			if d.Status != nil {
-				m.checkStep(s, d.Status)
-			}
-		}
+		m.decided = m.checkDecidedStep
 		m.run(true)
 	})
+}
+
+func (m *machine) checkDecidedStep(s engine.Snapshot, d engine.Decision) {
+	if d.Status != nil {
+		m.checkStep(s, d.Status)
+	}
 }
 
 func (m *machine) checkStep(s engine.Snapshot, now *rollouts.RolloutStatus) {
@@ -136,30 +138,36 @@ func abs(i int32) int32 { return max(i, -i) }
 func TestInvariant3PromoteMovesOneStep(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
-		m.asked = func(verb string, before, after *rollouts.Rollout) {
-			from, to := before.Status.CurrentStepIndex, after.Status.CurrentStepIndex
-			switch {
-			case verb == "promote" && *to != *from+1 && len(after.Status.Approvals) == 0:
-				m.fail("promote moved from step %d to %d", *from, *to)
-			case verb == "full" && !after.Status.PromoteFull:
-				m.fail("promote with full does not promote in full")
-			case !apiequality.Semantic.DeepEqual(before.Spec, after.Spec) || before.Generation != after.Generation:
-				m.fail("%s changed the spec", verb)
-			}
-		}
+		m.asked = m.checkVerb
 		m.run(true)
-		// Two promotes at once: the second acts on what the first left, so that each is one step.
-		before := ptr.Deref(m.Rollout.Status.CurrentStepIndex, 0)
-		promotes := int32(0)
-		for range 2 {
-			if m.verb("promote") && len(m.Rollout.Status.Approvals) == 0 {
-				promotes++
-			}
-		}
-		if got := ptr.Deref(m.Rollout.Status.CurrentStepIndex, 0); got != before+promotes {
-			m.fail("%d promotes moved from step %d to %d", promotes, before, got)
-		}
+		m.promoteTwice()
 	})
+}
+
+func (m *machine) checkVerb(verb string, before, after *rollouts.Rollout) {
+	from, to := before.Status.CurrentStepIndex, after.Status.CurrentStepIndex
+	switch {
+	case verb == "promote" && *to != *from+1 && len(after.Status.Approvals) == 0:
+		m.fail("promote moved from step %d to %d", *from, *to)
+	case verb == "full" && !after.Status.PromoteFull:
+		m.fail("promote with full does not promote in full")
+	case !apiequality.Semantic.DeepEqual(before.Spec, after.Spec) || before.Generation != after.Generation:
+		m.fail("%s changed the spec", verb)
+	}
+}
+
+// promoteTwice promotes two times at once: the second acts on what the first left, so that each is one step.
+func (m *machine) promoteTwice() {
+	before := ptr.Deref(m.Rollout.Status.CurrentStepIndex, 0)
+	promotes := int32(0)
+	for range 2 {
+		if m.verb("promote") && len(m.Rollout.Status.Approvals) == 0 {
+			promotes++
+		}
+	}
+	if got := ptr.Deref(m.Rollout.Status.CurrentStepIndex, 0); got != before+promotes {
+		m.fail("%d promotes moved from step %d to %d", promotes, before, got)
+	}
 }
 
 // TestInvariant4AbortEndsAtStable: abort, from any state in which a stable ReplicaSet exists, ends at 100 %
@@ -168,27 +176,32 @@ func TestInvariant4AbortEndsAtStable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
 		m.run(true)
-		m.calm()
-		if !m.inFlight() || m.brokenStable() || m.heldBack() || m.restarting() || !m.Rollout.Status.Abort && !m.verb("abort") {
-			return
-		}
-		hash, n := m.Rollout.Status.StableRS, *m.Rollout.Spec.Replicas
-		had := m.serials(hash)
-		m.settle()
-		has := m.serials(hash)
-		if got := m.Available(m.Find(hash)); got != n {
-			m.fail("%d stable pods are available after an abort, want %d", got, n)
-		}
-		for _, rs := range m.owned() {
-			if rs.UID != m.Find(hash).UID && len(m.PodsOf(rs)) > 0 {
-				m.fail("%s still has pods after an abort", rs.Name)
-			}
-		}
-		lost := slices.DeleteFunc(slices.Clone(had), func(serial int) bool { return slices.Contains(has, serial) })
-		if len(lost) > max(0, len(had)-int(n)) {
-			m.fail("stable pods %v were taken by an abort", lost)
-		}
+		m.endByAbort()
 	})
+}
+
+// endByAbort aborts, if that is possible.
+func (m *machine) endByAbort() {
+	m.calm()
+	if !m.inFlight() || m.brokenStable() || m.heldBack() || m.restarting() || !m.Rollout.Status.Abort && !m.verb("abort") {
+		return
+	}
+	hash, n := m.Rollout.Status.StableRS, *m.Rollout.Spec.Replicas
+	had := m.serials(hash)
+	m.settle()
+	has := m.serials(hash)
+	if got := m.Available(m.Find(hash)); got != n {
+		m.fail("%d stable pods are available after an abort, want %d", got, n)
+	}
+	for _, rs := range m.owned() {
+		if rs.UID != m.Find(hash).UID && len(m.PodsOf(rs)) > 0 {
+			m.fail("%s still has pods after an abort", rs.Name)
+		}
+	}
+	lost := slices.DeleteFunc(slices.Clone(had), func(serial int) bool { return slices.Contains(has, serial) })
+	if len(lost) > max(0, len(had)-int(n)) {
+		m.fail("stable pods %v were taken by an abort", lost)
+	}
 }
 
 // serials tell the pods of a revision apart.
@@ -208,7 +221,7 @@ func (m *machine) brokenStable() bool {
 
 // heldBack is true if orphans of a higher revision are still to be counted in, before anything is done.
 func (m *machine) heldBack() bool {
-	return slices.ContainsFunc(m.ReplicaSets(), func(rs *appsv1.ReplicaSet) bool { return metav1.GetControllerOf(rs) == nil })
+	return slices.ContainsFunc(m.ReplicaSets(), isOrphan)
 }
 
 // TestInvariant5BackToStableIsARollback: going back to the stable template, while its ReplicaSet exists,
@@ -217,57 +230,66 @@ func TestInvariant5BackToStableIsARollback(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
 		m.run(true)
-		m.calm()
-		if !m.inFlight() || m.brokenStable() || m.heldBack() {
-			return
-		}
-		stable := m.Find(m.Rollout.Status.StableRS)
-		template := engine.TemplateOf(stable)
-		m.Edit("back to stable", func(spec *rollouts.RolloutSpec) { spec.Template, spec.Paused = *template, false })
-		if st := m.Rollout.Status; st.CurrentPodHash != st.StableRS {
-			return // Another ReplicaSet, newer than the stable one, runs the same template.
-		}
-		m.OnWrite = func(before, after *appsv1.ReplicaSet) {
-			if before == nil {
-				m.fail("a rollback created %s", after.Name)
-			}
-		}
-		m.decided = func(_ engine.Snapshot, d engine.Decision) {
-			if d.Status != nil && (len(d.Status.PauseConditions) > 0 || int(ptr.Deref(d.Status.CurrentStepIndex, 0)) != len(m.Rollout.Spec.Strategy.Canary.Steps)) {
-				m.fail("a rollback takes steps")
-			}
-		}
-		m.reconcile()
-		m.settle()
-		if m.Rollout.Status.Phase != rollouts.RolloutPhaseHealthy && !m.lacksService() {
-			m.fail("a rollback ended %s", m.Rollout.Status.Phase)
-		}
+		m.endByRollback()
 	})
 }
 
-// lacksService is true if the Rollout is called Degraded for a Service.
-func (m *machine) lacksService() bool {
-	return strings.HasPrefix(m.Rollout.Status.Message, "InvalidSpec: ")
+// endByRollback puts the stable template back, if there is one to go back to.
+func (m *machine) endByRollback() {
+	m.calm()
+	if !m.inFlight() || m.brokenStable() || m.heldBack() {
+		return
+	}
+	stable := m.Find(m.Rollout.Status.StableRS)
+	template := engine.TemplateOf(stable)
+	m.Edit("back to stable", func(spec *rollouts.RolloutSpec) { spec.Template, spec.Paused = *template, false })
+	if st := m.Rollout.Status; st.CurrentPodHash != st.StableRS {
+		return // Another ReplicaSet, newer than the stable one, runs the same template.
+	}
+	onWrite, decided := m.OnWrite, m.decided
+	m.OnWrite = func(before, after *appsv1.ReplicaSet) {
+		if onWrite != nil {
+			onWrite(before, after)
+		}
+		if before == nil {
+			m.fail("a rollback created %s", after.Name)
+		}
+	}
+	m.decided = func(s engine.Snapshot, d engine.Decision) {
+		if decided != nil {
+			decided(s, d)
+		}
+		if d.Status != nil && (len(d.Status.PauseConditions) > 0 || int(ptr.Deref(d.Status.CurrentStepIndex, 0)) != len(m.Rollout.Spec.Strategy.Canary.Steps)) {
+			m.fail("a rollback takes steps")
+		}
+	}
+	m.reconcile()
+	m.settle()
+	if m.Rollout.Status.Phase != rollouts.RolloutPhaseHealthy && !m.lacksService() {
+		m.fail("a rollback ended %s", m.Rollout.Status.Phase)
+	}
 }
 
 // TestInvariant6OthersAreLeftAlone: we never scale, adopt or delete what another controller owns.
 func TestInvariant6OthersAreLeftAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
-		m.OnWrite = func(before, after *appsv1.ReplicaSet) {
-			if before == nil {
-				return
-			}
-			if owner := metav1.GetControllerOf(before); owner != nil && owner.UID != m.Rollout.UID {
-				m.fail("wrote to %s, which %s %s owns", before.Name, owner.Kind, owner.Name)
-			}
-			if before.DeletionTimestamp != nil {
-				m.fail("wrote to %s, which is being deleted", before.Name)
-			}
-		}
+		m.OnWrite = m.checkOwner
 		m.run(true)
 		m.settle()
 	})
+}
+
+func (m *machine) checkOwner(before, _ *appsv1.ReplicaSet) {
+	if before == nil {
+		return
+	}
+	if owner := metav1.GetControllerOf(before); owner != nil && owner.UID != m.Rollout.UID {
+		m.fail("wrote to %s, which %s %s owns", before.Name, owner.Kind, owner.Name)
+	}
+	if before.DeletionTimestamp != nil {
+		m.fail("wrote to %s, which is being deleted", before.Name)
+	}
 }
 
 // TestInvariant7DecideIsDeterministicAndIdempotent: two decisions on the same are the same, whatever the
@@ -276,27 +298,14 @@ func TestInvariant6OthersAreLeftAlone(t *testing.T) {
 func TestInvariant7DecideIsDeterministicAndIdempotent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
-		m.decided = func(s engine.Snapshot, d engine.Decision) {
-			before := s.Rollout.DeepCopy()
-			turned := slices.Clone(s.ReplicaSets)
-			slices.Reverse(turned)
-			shown := s
-			shown.ReplicaSets = turned
-			again := engine.Decide(shown)
-			if !apiequality.Semantic.DeepEqual(d, again) {
-				m.fail("decided differently on the same:\n%+v\n%+v", d, again)
-			}
-			if !apiequality.Semantic.DeepEqual(before, s.Rollout) {
-				m.fail("Decide changed what it was shown")
-			}
-		}
+		m.decided = m.checkDeterminism
 		m.reconciled = func(s engine.Snapshot, d engine.Decision) {
 			for range 20 {
 				stepped := d.Status != nil && !ptr.Equal(d.Status.CurrentStepIndex, s.Rollout.Status.CurrentStepIndex)
-				adopting := slices.ContainsFunc(s.ReplicaSets, func(rs *appsv1.ReplicaSet) bool { return metav1.GetControllerOf(rs) == nil })
+				adopting := slices.ContainsFunc(s.ReplicaSets, isOrphan)
 				evicted, led := len(d.Evict) > 0, len(d.Services) > 0
 				s = m.Snapshot()
-				d = engine.Decide(s)
+				d = m.brain(s)
 				if !writes(d) {
 					return
 				}
@@ -313,6 +322,23 @@ func TestInvariant7DecideIsDeterministicAndIdempotent(t *testing.T) {
 	})
 }
 
+func (m *machine) checkDeterminism(s engine.Snapshot, d engine.Decision) {
+	before := s.Rollout.DeepCopy()
+	shown := s
+	shown.ReplicaSets, shown.Services = slices.Clone(s.ReplicaSets), slices.Clone(s.Services)
+	slices.Reverse(shown.ReplicaSets)
+	slices.Reverse(shown.Services)
+	again := m.brain(shown)
+	if !reflect.DeepEqual(d, again) {
+		m.fail("decided differently on the same:\n%+v\n%+v", d, again)
+	}
+	if !reflect.DeepEqual(before, s.Rollout) {
+		m.fail("Decide changed what it was shown")
+	}
+}
+
+func isOrphan(rs *appsv1.ReplicaSet) bool { return metav1.GetControllerOf(rs) == nil }
+
 // writes is true if a decision writes anything.
 func writes(d engine.Decision) bool {
 	return len(d.Adopt) > 0 || d.Create != nil || len(d.Scale) > 0 || len(d.Pods) > 0 || len(d.Services) > 0 || len(d.Evict) > 0 || len(d.Delete) > 0 || d.Status != nil || len(d.Events) > 0
@@ -324,14 +350,18 @@ func TestInvariant8NothingIsWrittenInASteadyState(t *testing.T) {
 		m := newMachine(t)
 		m.run(true)
 		m.settle()
-		for _, later := range []time.Duration{time.Microsecond, time.Second, time.Hour, 1000 * time.Hour} {
-			m.Sleep(later)
-			m.SyncAll()
-			if d := engine.Decide(m.Snapshot()); writes(d) || d.RequeueAfter != 0 {
-				m.fail("in a steady state, %s later, decided %+v", later, d)
-			}
-		}
+		m.checkSteady()
 	})
+}
+
+func (m *machine) checkSteady() {
+	for _, later := range []time.Duration{time.Microsecond, time.Second, time.Hour, 1000 * time.Hour} {
+		m.Sleep(later)
+		m.SyncAll()
+		if d := m.brain(m.Snapshot()); writes(d) || d.RequeueAfter != 0 {
+			m.fail("in a steady state, %s later, decided %+v", later, d)
+		}
+	}
 }
 
 // TestInvariant9EveryRolloutEnds: with fair scheduling every rollout ends: Healthy, or Paused by request, or
@@ -341,26 +371,30 @@ func TestInvariant9EveryRolloutEnds(t *testing.T) {
 		m := newMachine(t)
 		m.run(true)
 		m.settle()
-		st := m.Rollout.Status
-		switch st.Phase {
-		case rollouts.RolloutPhaseHealthy:
-			current := m.Find(st.CurrentPodHash)
-			if current == nil || m.Available(current) != *m.Rollout.Spec.Replicas || st.Replicas != *m.Rollout.Spec.Replicas {
-				m.fail("Healthy, but it is not")
-			}
-		case rollouts.RolloutPhasePaused:
-			if !m.Rollout.Spec.Paused && len(st.PauseConditions) == 0 {
-				m.fail("Paused, but nobody asked for it")
-			}
-		case rollouts.RolloutPhaseDegraded:
-			if st.Message == "" {
-				m.fail("Degraded without a reason")
-			}
-		default:
-			m.fail("it ended %s: %s", st.Phase, st.Message)
-		}
-		if st.ObservedGeneration != m.Rollout.Generation {
-			m.fail("the last change of the spec was never observed")
-		}
+		m.checkEnd()
 	})
+}
+
+func (m *machine) checkEnd() {
+	st := m.Rollout.Status
+	switch st.Phase {
+	case rollouts.RolloutPhaseHealthy:
+		current := m.Find(st.CurrentPodHash)
+		if current == nil || m.Available(current) != *m.Rollout.Spec.Replicas || st.Replicas != *m.Rollout.Spec.Replicas {
+			m.fail("Healthy, but it is not")
+		}
+	case rollouts.RolloutPhasePaused:
+		if !m.Rollout.Spec.Paused && len(st.PauseConditions) == 0 {
+			m.fail("Paused, but nobody asked for it")
+		}
+	case rollouts.RolloutPhaseDegraded:
+		if st.Message == "" {
+			m.fail("Degraded without a reason")
+		}
+	default:
+		m.fail("it ended %s: %s", st.Phase, st.Message)
+	}
+	if st.ObservedGeneration != m.Rollout.Generation {
+		m.fail("the last change of the spec was never observed")
+	}
 }

@@ -26,6 +26,8 @@ type machine struct {
 	*simulator.Cluster
 	t *rapid.T
 
+	// brain is what decides: engine.Decide, unless a test breaks it.
+	brain func(engine.Snapshot) engine.Decision
 	// decided is called with each decision, before it is written.
 	decided func(s engine.Snapshot, d engine.Decision)
 	// reconciled is called after a decision on a fresh snapshot was written in full.
@@ -38,6 +40,8 @@ type machine struct {
 	more  map[string]func(*rapid.T)
 
 	remembered []engine.Snapshot
+	// stale is true while a decision is written that was made on what is no more.
+	stale bool
 	// deciding is the snapshot that was decided on last.
 	deciding engine.Snapshot
 	placed   int
@@ -45,18 +49,38 @@ type machine struct {
 
 // newMachine is a machine with a Rollout that was just created, or is Healthy, or some way into an update.
 func newMachine(t *rapid.T) *machine {
-	m := &machine{Cluster: simulator.New(anyRollout(t), start), t: t}
+	m := prepareCanary(t)
+	m.begin()
+	return m
+}
+
+// prepareCanary is a machine with a Rollout that was just created, and those Services that somebody has made.
+func prepareCanary(t *rapid.T) *machine {
+	m := prepare(t, anyRollout(t))
 	for _, name := range serviceNames {
 		if rapid.IntRange(0, 3).Draw(t, "Service "+name) > 0 {
 			m.AddService(name)
 		}
 	}
-	m.edits = m.edit
-	m.begin()
 	return m
 }
 
-// begin brings the Rollout some way.
+// prepare is a machine with a Rollout that was just created.
+func prepare(t *rapid.T, r *rollouts.Rollout) *machine {
+	m := &machine{Cluster: simulator.New(r, start), t: t, brain: engine.Decide}
+	m.edits = m.edit
+	m.Decide = func(s engine.Snapshot) engine.Decision {
+		m.deciding = s
+		d := m.brain(s)
+		if m.decided != nil {
+			m.decided(s, d)
+		}
+		return d
+	}
+	return m
+}
+
+// begin lets the Rollout become Healthy, or come some way into an update.
 func (m *machine) begin() {
 	t := m.t
 	begin := rapid.SampledFrom([]string{"created", "deployed", "updating", "updating"}).Draw(t, "begin")
@@ -79,7 +103,10 @@ func (m *machine) fail(format string, args ...any) {
 }
 
 // run does things at random. Snapshots are as old as the test says they may be.
-func (m *machine) run(stale bool) {
+func (m *machine) run(stale bool) { m.t.Repeat(m.actions(stale)) }
+
+// actions are what can be done, by name.
+func (m *machine) actions(stale bool) map[string]func(*rapid.T) {
 	actions := map[string]func(*rapid.T){
 		"reconcile": func(*rapid.T) { m.reconcile() },
 		"round":     func(*rapid.T) { m.round() },
@@ -119,11 +146,13 @@ func (m *machine) run(stale bool) {
 			if len(m.remembered) > 0 {
 				s := m.remembered[rapid.IntRange(0, len(m.remembered)-1).Draw(t, "snapshot")]
 				s.Now = m.Now()
-				m.apply(s, rapid.IntRange(0, 6).Draw(t, "writes"))
+				m.stale = true
+				_, _ = m.apply(s, rapid.IntRange(0, 6).Draw(t, "writes"))
+				m.stale = false
 			}
 		}
 	}
-	m.t.Repeat(actions)
+	return actions
 }
 
 // round lets everybody work for a second.
@@ -171,11 +200,7 @@ func (m *machine) crash(writes int) {
 }
 
 func (m *machine) apply(s engine.Snapshot, writes int) (engine.Decision, error) {
-	m.deciding = s
-	d := engine.Decide(s)
-	if m.decided != nil {
-		m.decided(s, d)
-	}
+	d := m.Decide(s)
 	return d, m.Apply(s, d, writes)
 }
 
@@ -333,56 +358,4 @@ func (m *machine) owned() []*appsv1.ReplicaSet {
 func (m *machine) inFlight() bool {
 	st := m.Rollout.Status
 	return st.StableRS != "" && st.StableRS != st.CurrentPodHash && m.Find(st.StableRS) != nil
-}
-
-var (
-	anyReplicas = rapid.OneOf(rapid.Int32Range(0, 12), rapid.Int32Range(1, 5))
-	anyImage    = rapid.SampledFrom([]string{"v1", "v2", "v3", "v4", "bad1", "bad2"})
-	anySleep    = rapid.SampledFrom([]time.Duration{time.Microsecond, 300 * time.Millisecond, time.Second, 5 * time.Second, time.Minute, 11 * time.Minute})
-	anyBounds   = rapid.SampledFrom([][2]string{{"25%", "25%"}, {"1", "0"}, {"0", "1"}, {"100%", "0"}, {"0", "50%"}, {"2", "2"}, {"0%", "0%"}, {"0", "100%"}})
-	anySteps    = rapid.SliceOfN(rapid.Custom(anyStep), 0, 5)
-)
-
-var anyAntiAffinity = rapid.SampledFrom([]*rollouts.AntiAffinity{nil, required, preferred})
-
-// serviceNames are the Services that a Rollout may name.
-var serviceNames = []string{"one", "two"}
-
-// anyServices are the names of stableService and canaryService.
-var anyServices = rapid.SampledFrom([][2]string{{"", ""}, {"one", ""}, {"", "two"}, {"one", "two"}, {"two", "one"}, {"one", "two"}})
-
-func anyThreshold(t *rapid.T) *rollouts.ReplicaProgressThreshold {
-	switch rapid.IntRange(0, 2).Draw(t, "threshold") {
-	case 0:
-		return &rollouts.ReplicaProgressThreshold{Type: rollouts.ProgressThresholdPercent, Value: rapid.Int32Range(1, 100).Draw(t, "percent")}
-	case 1:
-		return &rollouts.ReplicaProgressThreshold{Type: rollouts.ProgressThresholdPods, Value: rapid.Int32Range(1, 6).Draw(t, "pods")}
-	default:
-		return nil
-	}
-}
-
-func anyStep(t *rapid.T) rollouts.CanaryStep {
-	if rapid.Bool().Draw(t, "weight") {
-		return weight(rapid.OneOf(rapid.Int32Range(0, 100), rapid.SampledFrom([]int32{0, 20, 50, 100})).Draw(t, "setWeight"))
-	}
-	if rapid.IntRange(0, 5).Draw(t, "approval") == 0 {
-		return approval(rapid.Int32Range(1, 2).Draw(t, "required"))
-	}
-	return pause(rapid.SampledFrom([]string{"", "", "0", "1", "10s", "20m"}).Draw(t, "pause"))
-}
-
-func anyRollout(t *rapid.T) *rollouts.Rollout {
-	b := anyBounds.Draw(t, "bounds")
-	r := bounded(rollout(anyReplicas.Draw(t, "replicas"), anySteps.Draw(t, "steps")...), b[0], b[1])
-	r.Spec.Template.Spec.Containers[0].Image = anyImage.Draw(t, "image")
-	r.Spec.MinReadySeconds = rapid.SampledFrom([]int32{0, 0, 3}).Draw(t, "minReadySeconds")
-	r.Spec.ProgressDeadlineAbort = rapid.Bool().Draw(t, "progressDeadlineAbort")
-	names := anyServices.Draw(t, "services")
-	r.Spec.Strategy.Canary.StableService, r.Spec.Strategy.Canary.CanaryService = names[0], names[1]
-	r.Spec.Strategy.Canary.ReplicaProgressThreshold = anyThreshold(t)
-	r.Spec.Strategy.Canary.StableMetadata, r.Spec.Strategy.Canary.CanaryMetadata = anyMetadata(t), anyMetadata(t)
-	r.Spec.Strategy.Canary.AntiAffinity = anyAntiAffinity.Draw(t, "antiAffinity")
-	r.Spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: rapid.Int32Range(0, 2).Draw(t, "rollbackWindow")}
-	return r
 }

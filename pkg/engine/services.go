@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -72,7 +73,9 @@ func (d *decider) lead(s *corev1.Service, hash string) {
 // again.
 func (d *decider) release() {
 	named := ServicesNamed(d.rollout)
-	for _, s := range d.observed.Services {
+	services := slices.Clone(d.observed.Services) // In no order of their own, and what is decided must not depend on it.
+	slices.SortFunc(services, func(a, b *corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
+	for _, s := range services {
 		if s.Annotations[rollouts.ManagedByRolloutAnnotation] != d.rollout.Name || slices.Contains(named, s.Name) || s.DeletionTimestamp != nil {
 			continue
 		}

@@ -38,6 +38,8 @@ type Cluster struct {
 	Written Writes
 	// Events are all that were recorded.
 	Events []engine.Event
+	// Decide is what the controller decides with: engine.Decide, unless a test watches it or breaks it.
+	Decide func(engine.Snapshot) engine.Decision
 	// OnWrite, if set, is called after each write to a ReplicaSet, with its state before (nil if it is
 	// new) and after (nil if it is gone).
 	OnWrite func(before, after *appsv1.ReplicaSet)
@@ -78,7 +80,7 @@ type Writes struct {
 
 // New is a cluster in which a Rollout has just been created, at the given time.
 func New(r *rollouts.Rollout, now time.Time) *Cluster {
-	c := &Cluster{now: now, pods: map[types.UID][]*Pod{}, Pods: Reliable, author: defaultAuthor}
+	c := &Cluster{now: now, pods: map[types.UID][]*Pod{}, Pods: Reliable, Decide: engine.Decide, author: defaultAuthor}
 	created := r.DeepCopy()
 	created.UID = types.UID("rollout-" + created.Name)
 	created.Generation = 1
@@ -116,7 +118,7 @@ func (c *Cluster) Find(hash string) *appsv1.ReplicaSet {
 // Reconcile decides on what the cluster is now, and writes all that was decided.
 func (c *Cluster) Reconcile() engine.Decision {
 	s := c.Snapshot()
-	d := engine.Decide(s)
+	d := c.Decide(s)
 	if err := c.Apply(s, d, -1); err != nil {
 		panic(fmt.Sprintf("a decision on a fresh snapshot could not be written: %v", err))
 	}
@@ -191,7 +193,7 @@ func (c *Cluster) writeStatus(s engine.Snapshot, status *rollouts.RolloutStatus)
 	out.Status = *status.DeepCopy()
 	c.store(&out)
 	c.Written.Status++
-	c.tell("status %s", describe(&out))
+	c.tell("status %s", &out)
 	return nil
 }
 

@@ -26,7 +26,7 @@ func (c *Cluster) Edit(what string, change func(spec *rollouts.RolloutSpec)) {
 	}
 	edited.Generation++
 	c.store(engine.Edited(c.Rollout, edited, res, c.author))
-	c.tell("edit %s: %s", what, describe(c.Rollout))
+	c.tell("edit %s: %s", what, c.Rollout)
 }
 
 // defaultAuthor is who edits, unless the caller says who.
@@ -105,7 +105,7 @@ func (c *Cluster) verb(name string, act func() (*engine.Transition, error)) erro
 		return err
 	}
 	c.store(t.Rollout)
-	c.tell("%s: %s", name, describe(t.Rollout))
+	c.tell("%s: %s", name, c.Rollout)
 	return nil
 }
 
@@ -123,10 +123,11 @@ func (c *Cluster) Settle(rounds int) bool {
 // Turn lets everybody work once; if that changes nothing, the clock jumps to whatever is due next. It is false if
 // nothing ever is.
 func (c *Cluster) Turn() bool {
-	before := c.version
+	before, written := c.version, c.Written
 	d := c.Reconcile()
 	c.SyncAll()
-	if c.version != before {
+	// A pod that was evicted may be replaced by one that looks the same to whoever counts.
+	if c.version != before || c.Written != written {
 		return true
 	}
 	wait, due := c.nextPodChange()

@@ -22,7 +22,7 @@ const seededSerial = 1 << 32
 // From is a cluster in the state of a snapshot, with the pods that the ReplicaSets count: so many available, so
 // many more ready, and the others not ready yet. It keeps no trace.
 func From(s engine.Snapshot) *Cluster {
-	c := &Cluster{Rollout: s.Rollout.DeepCopy(), Pods: Reliable, now: s.Now, pods: map[types.UID][]*Pod{}, author: defaultAuthor}
+	c := &Cluster{Rollout: s.Rollout.DeepCopy(), Pods: Reliable, Decide: engine.Decide, now: s.Now, pods: map[types.UID][]*Pod{}, author: defaultAuthor}
 	c.trace.off = true
 	// What is made here must not have the uid of anything in a snapshot of another simulated cluster.
 	c.serial = seededSerial

@@ -5,30 +5,55 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 )
 
-// trace is what happened, for people.
+// trace is what happened, for people. Its text is made when it is asked for: of a hundred thousand simulated
+// clusters nobody reads more than one.
 type trace struct {
-	lines []string
+	lines []line
 	// off is true if nobody will read it.
 	off bool
 }
 
-// tell adds a line, with the seconds since the beginning.
-func (c *Cluster) tell(format string, args ...any) {
-	if c.trace.off {
-		return
-	}
-	at := c.now.Sub(c.Rollout.CreationTimestamp.Time).Seconds()
-	c.trace.lines = append(c.trace.lines, fmt.Sprintf("%9.3fs  ", at)+fmt.Sprintf(format, args...))
+// line is one thing that happened. What args point to is never modified afterwards.
+type line struct {
+	at     time.Duration
+	format string
+	args   []any
 }
 
-// Trace is everything that happened so far, a line each.
+// tell adds a line. A Rollout among args is told as its state in a line.
+func (c *Cluster) tell(format string, args ...any) {
+	if !c.trace.off {
+		c.trace.lines = append(c.trace.lines, line{c.now.Sub(c.Rollout.CreationTimestamp.Time), format, args})
+	}
+}
+
+// Tell adds to the trace what is done to the cluster from outside.
+func (c *Cluster) Tell(what string) { c.tell("%s", what) }
+
+// Trace is everything that happened so far, a line each, with the seconds since the beginning.
 func (c *Cluster) Trace() string {
-	return strings.Join(c.trace.lines, "\n")
+	var text strings.Builder
+	for i, l := range c.trace.lines {
+		if i > 0 {
+			text.WriteByte('\n')
+		}
+		args := slices.Clone(l.args)
+		for j, arg := range args {
+			if r, is := arg.(*rollouts.Rollout); is {
+				args[j] = describe(r)
+			}
+		}
+		fmt.Fprintf(&text, "%9.3fs  ", l.at.Seconds())
+		fmt.Fprintf(&text, l.format, args...)
+	}
+	return text.String()
 }
 
 // describe is the state of a Rollout in a line.

@@ -1,0 +1,66 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package engine_test
+
+import (
+	"testing"
+
+	"sluice.dev/sluice/pkg/apis/rollouts"
+)
+
+// Rules that mutants of test/mutation showed no other test to hold the engine to.
+
+func TestBlueGreenPromotionIsOfOneRevisionOnly(t *testing.T) {
+	w := serving(t, blueGreen(2, manual, previewing(1)))
+	w.update("v2")
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+	w.must(w.Promote(false))
+	w.edit("image v3", image("v3"))
+	w.settle()
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+	w.leads("v1", "v3")
+}
+
+func TestBlueGreenStatusIsWrittenBeforeClientsAreLed(t *testing.T) {
+	w := serving(t, blueGreen(2))
+	w.edit("image v2", image("v2"))
+	led := false
+	for range 30 {
+		d := w.Reconcile()
+		for _, change := range d.Services {
+			if change.Name == "demo-active" {
+				led = true
+				if d.Status == nil || !d.StatusFirst {
+					t.Errorf("clients are led before the status is written: %+v", d)
+				}
+			}
+		}
+		w.Turn()
+	}
+	if !led {
+		t.Fatal("clients were never led to the new revision")
+	}
+	// Made anew by somebody, while the status has nothing new to say.
+	w.settle()
+	w.AddService("demo-active")
+	d := w.Reconcile()
+	if len(d.Services) == 0 || d.Status == nil || !d.StatusFirst {
+		t.Errorf("clients are led before the status is written: %+v", d)
+	}
+}
+
+func TestRestartWaitsWhilePausedByHand(t *testing.T) {
+	w := deployed(t, rollout(4))
+	w.edit("paused", paused(true))
+	w.must(w.Restart())
+	w.settle()
+	if w.Written.Evictions != 0 {
+		t.Fatalf("%d pods were restarted while paused", w.Written.Evictions)
+	}
+	w.edit("resumed", paused(false))
+	w.settle()
+	if w.Written.Evictions != 4 {
+		t.Errorf("%d pods were restarted after that, want 4", w.Written.Evictions)
+	}
+}
