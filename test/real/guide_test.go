@@ -38,7 +38,6 @@ const (
 // The share of a version in the answers is its share of the pods, and no request fails from the first ready pod
 // to the end.
 func TestGuide(t *testing.T) {
-	t.Parallel()
 	s := newScenario(t)
 	s.kubectl("apply", "-f", filepath.Join(s.Repository(), "artifacts", "examples", "rollouts-demo.yaml"))
 	service, err := s.Host.CoreV1().Services(s.namespace).Get(s.ctx(), guide, metav1.GetOptions{})
@@ -62,9 +61,14 @@ func TestGuide(t *testing.T) {
 
 	s.kubectl("sluice", "promote", guide)
 	for i, weight := range []float64{40, 60, 80} {
-		s.guideStage(v1alpha1.RolloutPhasePaused, int32(2*i+3))
+		step := int32(2*i + 3)
+		s.guideStage(v1alpha1.RolloutPhasePaused, step)
+		// The pauses of the guide are short, and on a busy machine asking takes longer.
+		s.kubectl("sluice", "pause", guide, "--reason=measuring")
+		s.guideStage(v1alpha1.RolloutPhasePaused, step)
 		s.routed(url, "app="+guide)
 		s.share(s.sample(url, sampled), "yellow", weight, later)
+		s.kubectl("sluice", "resume", guide, "--reason=measured")
 	}
 	s.guideStage(v1alpha1.RolloutPhaseHealthy, 8)
 	s.only(traffic, "yellow")
