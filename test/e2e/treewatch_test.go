@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -29,11 +30,18 @@ func TestTreeWatchOfStockKubectl(t *testing.T) {
 		{"get", treeResource, "-w"},
 		{"get", treeResource, "-w", "--field-selector=metadata.name=" + r.Name, "-o", "wide"},
 	} {
+		log := s.auditLog()
 		output := s.stream(args...)
 		root := func(step int32) string { return fmt.Sprintf("step %d/6", step) }
 		now := *s.get(r.Name).Status.CurrentStepIndex
 		output.awaitLine(root(now))
 		output.awaitLine("stable")
+		// Of one object by its name kubectl drops the first event of the watch, as the one that it has already printed
+		// from its read: a change between the two is never printed, whatever the object.
+		log.await(s, "the watch has begun", func(e *auditv1.Event) bool {
+			ref := e.ObjectRef
+			return e.Stage == auditv1.StageResponseStarted && e.Verb == "watch" && ref.Resource == "rollouttrees" && ref.Namespace == s.namespace
+		})
 		s.must(s.call(http.MethodPost, r.Name, "promote", "{}").err)
 		output.awaitLine(root(now + 1))
 		output.awaitLine("stable")

@@ -6,6 +6,6 @@
 // client sees is what counts: whom it was answered by, and that it was answered.
 //
 // The tests run on one control plane, each in a namespace of its own: first those that take something away from all,
-// one after the other, then the others, as many at a time as there are processors. They need Linux and root, as the node does. The package may import test/cluster, test/traffic/report and
-// clients.
+// one after the other, then the others, as many at a time as there are processors. They need Linux and root, as the
+// node does. The package may import test/cluster, test/traffic/report and clients.
 package real

@@ -109,6 +109,9 @@ func (s *scenario) routed(url, labels string) {
 			ready = append(ready, pod.Name)
 		}
 	}
+	if len(ready) == 0 {
+		s.Fatal("no pod is ready that the Service could lead to")
+	}
 	s.reachable(url, "--pods="+strings.Join(ready, ","))
 }
 

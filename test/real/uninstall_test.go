@@ -119,7 +119,6 @@ spec:
 // uninstalled has pods of a Rollout serve while Sluice is taken away and put back: the same pods, all the time.
 func uninstalled(t *testing.T, uninstall func(*scenario)) {
 	s := newScenario(t)
-	s.collectorWatches()
 	url := s.serve()
 	manifest := newRollout("blue", 3)
 	s.deploy(manifest.DeepCopy())
@@ -195,7 +194,8 @@ func (s *scenario) namespaceGoes() {
 	})
 }
 
-// As docs/install.md says: detach, the APIService, the rest.
+// As docs/install.md says: detach, the APIService, the rest. It waits for nothing before: in this order it is safe while
+// the garbage collector does not watch Rollouts yet, too.
 func TestUninstall(t *testing.T) {
 	uninstalled(t, func(s *scenario) {
 		s.global("sluice", "detach", "--all", "--all-namespaces")
@@ -207,6 +207,7 @@ func TestUninstall(t *testing.T) {
 // In the wrong order, all at once: pods stay as well. Their owners are gone, so they have to be detached before
 // Sluice is installed again.
 func TestUninstallInTheWrongOrder(t *testing.T) {
+	newScenario(t).collectorWatches()
 	uninstalled(t, func(s *scenario) {
 		s.global("delete", "-k", s.overlay())
 		s.noneTerminates()
