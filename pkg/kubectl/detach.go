@@ -44,7 +44,12 @@ back with its store, it adopts them again.
 The command returns when no ReplicaSet refers to a Rollout any more and the
 Rollouts are gone. One that has finalizers of others, or that the garbage
 collector holds until the timeout, is named on standard error. Without
---all-namespaces only one namespace is worked on.`,
+--all-namespaces only one namespace is worked on.
+
+Nothing is done while a Deployment would adopt the ReplicaSets that are let go of
+and has fewer replicas than they have: it would take their pods for too many of
+its own. A Rollout with workloadRef has such a Deployment, and goes back to it
+with 'kubectl sluice migrate --back'.`,
 		Example: `  # Take one Rollout away, keep its pods
   kubectl sluice detach demo
 
@@ -111,6 +116,9 @@ func (p *plugin) runDetachment(ctx context.Context, d *detachment) error {
 	}
 	if len(present) == 0 && len(d.owned) == 0 {
 		return p.nothingToDetach(d.scope)
+	}
+	if err := d.refuseAdopters(ctx); err != nil {
+		return err
 	}
 	for _, r := range present {
 		if err := d.orphan(ctx, r); err != nil {

@@ -6,6 +6,7 @@ package kubectl
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
@@ -107,6 +109,43 @@ func TestDetachWithoutTheServer(t *testing.T) {
 			}
 			if owners := b.owners(t, elsewhere); len(owners) != 1 {
 				t.Error("another namespace was touched")
+			}
+		})
+	}
+}
+
+// A Deployment that would scale down what it adopts is in the way, with or without the server; one that has as many
+// pods is not, and replaces them as it replaces its own.
+func TestDetachIsRefusedWhereADeploymentWouldAdopt(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		replicas int32
+		label    string
+		gone     bool
+		refusal  string
+	}{
+		{"at 0", 0, "demo", false, "error: nothing was detached: deployment.apps/web in namespace shop, which is to have 0 pods, would adopt replicaset.apps/demo-new of rollout.sluice.dev/demo and scale its pods down, 5 in all: first 'kubectl sluice migrate --back demo --namespace shop'"},
+		{"at 4, without the server", 4, "demo", true, "first 'kubectl scale deployment web --namespace shop --replicas=5'"},
+		{"with enough", 5, "demo", false, ""},
+		{"of other pods", 0, "another", false, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			rs := replicaSetOf(demo(), "new")
+			rs.Labels["app"], rs.Spec.Replicas = "demo", ptr.To[int32](5)
+			w := &appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: rs.Namespace},
+				Spec:       appsv1.DeploymentSpec{Replicas: &test.replicas, Selector: metav1.AddLabelToSelector(&metav1.LabelSelector{}, "app", test.label)},
+			}
+			b := newBench(demo(), rs, w)
+			if test.gone {
+				b.serverGone(apierrors.NewServiceUnavailable("gone"))
+			}
+			code := b.do(t.Context(), "detach demo")
+			if refused := test.refusal != ""; refused != (code != 0) || !strings.Contains(b.errOut.String(), test.refusal) {
+				t.Errorf("exit code %d: %s", code, b.errOut)
+			}
+			if owners := b.owners(t, rs); (len(owners) > 0) != (test.refusal != "") || test.refusal != "" && len(b.deletions()) > 0 {
+				t.Errorf("owners %v, deletions %v", owners, b.deletions())
 			}
 		})
 	}

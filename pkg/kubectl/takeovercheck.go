@@ -94,7 +94,8 @@ func unsteady(theirs *unstructured.Unstructured) []string {
 		no = append(no, "a restart, asked for at "+asked+", is not done")
 	}
 	if _, referring, _ := unstructured.NestedMap(theirs.Object, "spec", "workloadRef"); referring {
-		no = append(no, "its template is that of another workload (spec.workloadRef), which is not served")
+		no = append(no, "its template is that of another workload (spec.workloadRef), which adopts ReplicaSets without an owner and scales them down: "+
+			"apply what 'kubectl sluice migrate -f' prints beside it, and delete it when that is Healthy")
 	}
 	if others := foreignFinalizers(theirs.GetFinalizers()); len(others) > 0 {
 		no = append(no, "it could not be deleted: it has finalizers of others: "+strings.Join(others, ", "))

@@ -29,10 +29,12 @@ var rooms = map[string][]string{
 	"pkg/apiserver/hosttemplate":   {"pkg/apis/rollouts", "pkg/engine"},
 	"pkg/apiserver/ownerguard":     {"pkg/apis/rollouts", "pkg/engine"},
 	"pkg/cmd/server":               {"pkg/apis/rollouts", "pkg/apiserver", "pkg/apiserver/hosttemplate", "pkg/apiserver/ownerguard", "pkg/controller", "pkg/generated", "pkg/version"},
-	"pkg/kubectl":                  {"pkg/apis/rollouts", "pkg/generated", "pkg/version"},
-	"pkg/generated":                {"pkg/apis/rollouts"},
-	"pkg/version":                  {},
-	"hack/models-schema":           {"pkg/generated"},
+	// A migration asks the engine what it will do with the objects that it takes over, rather than to know it twice.
+	"pkg/kubectl":        {"pkg/apis/rollouts", "pkg/engine", "pkg/generated", "pkg/kubectl/argo", "pkg/version"},
+	"pkg/kubectl/argo":   {"pkg/apis/rollouts", "pkg/apis/rollouts/validation"},
+	"pkg/generated":      {"pkg/apis/rollouts"},
+	"pkg/version":        {},
+	"hack/models-schema": {"pkg/generated"},
 }
 
 // foreign are modules that a room must not import: the engine knows no client, and nothing here needs the

@@ -257,7 +257,7 @@ func TestValuesThatAreRefusedAreNamed(t *testing.T) {
 		{"a step of nothing, as it was written", head + "  strategy: {canary: {steps: [{}]}}\n", "spec.strategy.canary.steps[0]: "},
 		{"no strategy", head, "spec.strategy: "},
 		{"both strategies", head + "  strategy: {canary: {}, blueGreen: {activeService: a}}\n", "spec.strategy: "},
-		{"a template elsewhere", "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: a}\nspec: {workloadRef: {name: a}, strategy: {canary: {}}}\n", "spec.workloadRef.kind: "},
+		{"a template elsewhere", "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: a}\nspec: {workloadRef: {apiVersion: apps/v1, kind: StatefulSet, name: a}, strategy: {canary: {}}}\n", "spec.workloadRef.kind: "},
 	} {
 		t.Run(test.rule, func(t *testing.T) {
 			c := Convert(parse(t, test.text))

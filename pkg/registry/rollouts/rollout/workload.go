@@ -45,12 +45,19 @@ func (r *REST) Delete(ctx context.Context, name string, deleteValidation rest.Va
 	if obj, err := r.Get(ctx, name, &metav1.GetOptions{}); err == nil {
 		rollout := obj.(*rollouts.Rollout)
 		if found, known := workload(ctx, r.config.Observer, rollout); known && found != nil && ptr.Deref(found.Spec.Replicas, 1) == 0 {
-			warning.AddWarning(ctx, "", fmt.Sprintf(
-				"Deployment %q is scaled to 0, so nothing runs once the pods of this rollout are gone; kubectl sluice migrate --back %s -n %s hands them over first",
-				found.Name, name, rollout.Namespace))
+			warning.AddWarning(ctx, "", fmt.Sprintf("Deployment %q is scaled to 0, so %s; kubectl sluice migrate --back %s -n %s hands them over first",
+				found.Name, afterDeletion(options), name, rollout.Namespace))
 		}
 	}
 	return r.Store.Delete(ctx, name, deleteValidation, options)
+}
+
+// afterDeletion says what becomes of the pods: a Deployment adopts ReplicaSets without an owner.
+func afterDeletion(options *metav1.DeleteOptions) string {
+	if options != nil && (ptr.Deref(options.PropagationPolicy, "") == metav1.DeletePropagationOrphan || ptr.Deref(options.OrphanDependents, false)) {
+		return "it adopts the pods of this rollout, which are without an owner then, and scales them down"
+	}
+	return "nothing runs once the pods of this rollout are gone"
 }
 
 // unplannable is 409: what the Rollout takes its template from cannot be used.
