@@ -163,6 +163,9 @@ func TestBlueGreenPausesEndByAPromoteOrInTime(t *testing.T) {
 }
 
 func (m *machine) checkDecidedPromotion(s engine.Snapshot, d engine.Decision) {
+	if s.Rollout.Spec.Strategy.BlueGreen == nil {
+		return // A snapshot of the strategy before.
+	}
 	if was := &s.Rollout.Status; d.Status != nil && isPromoted(d.Status) && !isPromoted(was) {
 		m.checkPromotion(s)
 	}

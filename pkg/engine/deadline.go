@@ -62,8 +62,10 @@ func (d *decider) exceedsDeadline() bool {
 }
 
 // awaitsEviction is true while a restart waits for a budget: that is not the update's fault, so the clock stands
-// still. When pods go again, that counts as progress.
-func (d *decider) awaitsEviction() bool { return d.restart != nil && d.restart.refused }
+// still. When pods go again, that counts as progress. If none may go anyway, since a new one is missing, it is.
+func (d *decider) awaitsEviction() bool {
+	return d.restart != nil && d.restart.refused && len(d.evictable()) > 0
+}
 
 // waitedForUs is true if pods can be moved that could be moved long since: nobody decided meanwhile, as while
 // the server was down, and the update is not to blame. It is, if the cluster has refused to move them, or if

@@ -73,14 +73,11 @@ func journey(t *rapid.T, brain func(engine.Snapshot) engine.Decision, counted *t
 		made.decisions++
 		return brain(s)
 	}
-	if blueGreen {
-		m.watchBlueGreen()
-	} else {
-		m.watch()
-	}
+	m.watchStrategy()
 	m.begin()
+	m.switching = rapid.IntRange(0, 3).Draw(t, "may change its strategy") == 3
 	made.actions = int64(m.travel(t))
-	if blueGreen {
+	if m.Rollout.Spec.Strategy.BlueGreen != nil {
 		m.arriveBlueGreen(t)
 	} else {
 		m.arrive(t)
@@ -90,7 +87,38 @@ func journey(t *rapid.T, brain func(engine.Snapshot) engine.Decision, counted *t
 	counted.add(made)
 }
 
-// watch holds whatever happens from now on against the invariants.
+// watchStrategy holds whatever happens from now on against the invariants of the strategy that the Rollout has.
+func (m *machine) watchStrategy() {
+	m.reconciled = nil
+	if m.Rollout.Spec.Strategy.BlueGreen != nil {
+		m.watchBlueGreen()
+	} else {
+		m.watch()
+	}
+}
+
+// otherStrategy gives the Rollout the other strategy, wherever it stands.
+func (m *machine) otherStrategy(t *rapid.T) {
+	if !m.switching {
+		return
+	}
+	if m.Rollout.Spec.Strategy.BlueGreen == nil {
+		b := anyBlueGreen.Draw(t, "strategy")
+		m.healServices()
+		m.Edit("blueGreen", func(spec *rollouts.RolloutSpec) {
+			spec.Strategy = rollouts.RolloutStrategy{BlueGreen: b}
+			spec.RollbackWindow = nil // As the checks of promotions reckon with.
+		})
+		m.edits, m.more = m.editBlueGreen, map[string]func(*rapid.T){"service": m.meddleWithServices}
+	} else {
+		c := anyRollout(t).Spec.Strategy
+		m.Edit("canary", func(spec *rollouts.RolloutSpec) { spec.Strategy = c })
+		m.edits = m.edit
+	}
+	m.watchStrategy()
+}
+
+// watch holds whatever happens from now on against the invariants of a canary.
 func (m *machine) watch() {
 	guardServices(m.Cluster, m.fail)
 	guardLead, guardWrite := m.OnLead, m.OnWrite
@@ -98,7 +126,7 @@ func (m *machine) watch() {
 		m.checkOwner(before, after)
 		// Each write of an old decision fails if its object has changed since; that another has is what no
 		// controller can know. What it does to the pods is put right by the next decision.
-		if !m.stale {
+		if !m.stale && !m.unserved(before, after) {
 			guardWrite(before, after)
 		}
 	}
@@ -127,12 +155,26 @@ func (m *machine) watch() {
 	m.asked = m.checkVerb
 }
 
+// unserved is true if a ReplicaSet is cut from whose pods a Service of the strategy before keeps clients.
+func (m *machine) unserved(before, after *appsv1.ReplicaSet) bool {
+	if before == nil || after == nil || *after.Spec.Replicas >= *before.Spec.Replicas {
+		return false
+	}
+	named := engine.ServicesNamed(m.Rollout)
+	return slices.ContainsFunc(m.Snapshot().Services, func(s *corev1.Service) bool {
+		hash := s.Spec.Selector[rollouts.PodTemplateHashLabel]
+		return s.Annotations[rollouts.ManagedByRolloutAnnotation] == m.Rollout.Name && !slices.Contains(named, s.Name) && hash != "" && hash != after.Labels[rollouts.PodTemplateHashLabel]
+	})
+}
+
 // checkIdempotence: on the world that its decision produced Decide decides nothing more, unless it took a step,
 // adopted, evicted or led a Service, after which there may be more to do.
 func (m *machine) checkIdempotence(s engine.Snapshot, d engine.Decision) {
 	stepped := d.Status != nil && !ptr.Equal(d.Status.CurrentStepIndex, s.Rollout.Status.CurrentStepIndex)
 	adopting := slices.ContainsFunc(s.ReplicaSets, isOrphan)
-	if stepped || adopting || len(d.Evict) > 0 || len(d.Services) > 0 {
+	// A Service of the strategy before is given back once the pods that it keeps clients from are seen to go.
+	releasing := len(d.Scale) > 0 && m.switching
+	if stepped || adopting || releasing || len(d.Evict) > 0 || len(d.Services) > 0 {
 		return
 	}
 	if d := m.brain(m.Snapshot()); writes(d) {
@@ -192,6 +234,7 @@ func (m *machine) moreActions() map[string]func(*rapid.T) {
 		"resume":    func(*rapid.T) { m.specVerb("resume", m.Resume) },
 		"approve":   m.approve,
 		"autoscale": m.autoscale,
+		"strategy":  m.otherStrategy,
 		"away":      m.away,
 		"budget":    func(t *rapid.T) { m.MinAvailable = rapid.SampledFrom([]int{0, 0, 1, 3, 12}).Draw(t, "minAvailable") },
 		"settle":    m.rest,

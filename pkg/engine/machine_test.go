@@ -39,6 +39,9 @@ type machine struct {
 	edits func(*rapid.T)
 	more  map[string]func(*rapid.T)
 
+	// switching is true if the strategy may change.
+	switching bool
+
 	remembered []engine.Snapshot
 	// stale is true while a decision is written that was made on what is no more.
 	stale bool
@@ -123,7 +126,7 @@ func (m *machine) actions(stale bool) map[string]func(*rapid.T) {
 		},
 		"sync":    func(*rapid.T) { m.SyncAll() },
 		"sleep":   func(t *rapid.T) { m.Sleep(anySleep.Draw(t, "for")) },
-		"edit":    m.edits,
+		"edit":    func(t *rapid.T) { m.edits(t) },
 		"image":   func(t *rapid.T) { m.Edit("image", image(anyImage.Draw(t, "image"))) },
 		"promote": func(t *rapid.T) { m.verb("promote") },
 		"full":    func(t *rapid.T) { m.verb("full") },

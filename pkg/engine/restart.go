@@ -156,36 +156,46 @@ func (d *decider) evict() {
 	if d.restart.blind || d.out.Create != nil || !b.observed() || d.resizing() {
 		return
 	}
-	if blueGreen(d.rollout) != nil {
-		d.evictWithin(d.evictionBudgets())
-		return
-	}
-	counted := b.canary.holds() + b.stable.holds() + sum(b.older, pool.holds)
-	budget := min(counted, d.restart.available) - b.minAvailable()
+	d.out.Evict = d.evictable()
+}
+
+// evictable are the old pods that may go now: as many as can be done without.
+func (d *decider) evictable() []PodRef {
+	budget := d.evictionBudget()
+	var pods []PodRef
 	for _, pod := range d.restart.old {
 		// A ReplicaSet that was adopted may count a pod as available sooner than the Rollout asks for.
 		if ready(pod) {
-			if budget <= 0 {
+			left := budget(pod)
+			if *left <= 0 {
 				continue
 			}
-			budget--
+			*left--
 		}
-		d.out.Evict = append(d.out.Evict, PodRef{Name: pod.Name, UID: pod.UID})
+		pods = append(pods, PodRef{Name: pod.Name, UID: pod.UID})
 	}
+	return pods
 }
 
-// evictWithin asks for old pods to go, as far as the budget of each ReplicaSet allows.
-func (d *decider) evictWithin(budgets map[*appsv1.ReplicaSet]int32) {
-	for _, pod := range d.restart.old {
-		if ready(pod) {
-			rs := d.holderOf(pod)
-			if budgets[rs] <= 0 {
-				continue
-			}
-			budgets[rs]--
+// evictionBudget is how many available pods may go together with a pod: one number for all of a canary, one for each
+// ReplicaSet with blueGreen.
+func (d *decider) evictionBudget() func(*corev1.Pod) *int32 {
+	if blueGreen(d.rollout) != nil {
+		budgets := map[*appsv1.ReplicaSet]*int32{}
+		for rs, n := range d.evictionBudgets() {
+			budgets[rs] = &n
 		}
-		d.out.Evict = append(d.out.Evict, PodRef{Name: pod.Name, UID: pod.UID})
+		return func(pod *corev1.Pod) *int32 {
+			if left := budgets[d.holderOf(pod)]; left != nil {
+				return left
+			}
+			return new(int32)
+		}
 	}
+	b := d.board()
+	counted := b.canary.holds() + b.stable.holds() + sum(b.older, pool.holds)
+	left := min(counted, d.restart.available) - b.minAvailable()
+	return func(*corev1.Pod) *int32 { return &left }
 }
 
 // holderOf is the ReplicaSet of a pod; nil if the Rollout does not control it.

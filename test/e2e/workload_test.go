@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+	"sluice.dev/sluice/test/cluster"
 )
 
 // referring takes the template and the selector out of a Rollout, into a Deployment of the same name.
@@ -118,7 +120,6 @@ func TestWorkloadRef(t *testing.T) {
 // Reference: 3.2 TestNeverScaleDown
 // Reference: 3.2 TestScaleDownOnSuccess
 // Reference: 3.2 TestScaleDownProgressively
-// Reference: 3.2 TestScaleDownProgressivelyCompleted
 // Reference: 3.2 TestScaleDownProgressivelyCompletedCanary
 func TestWorkloadScaleDown(t *testing.T) {
 	s := together(t)
@@ -145,4 +146,83 @@ func TestWorkloadScaleDown(t *testing.T) {
 		s.awaitRevision(r.Name, 2)
 		s.awaitDeployment(d.Name, test.left)
 	}
+}
+
+// With blueGreen too it stays so, whatever the size.
+//
+// Reference: 3.2 TestScaleDownProgressivelyCompleted
+func TestWorkloadStaysScaledDown(t *testing.T) {
+	s := together(t)
+	r, d := referring(newBlueGreen("bluegreen", 3, lingering(1)), v1alpha1.WorkloadScaleDownProgressively)
+	s.createDeployment(d)
+	s.deployBehind(r)
+	s.awaitDeployment(d.Name, 0)
+	for _, n := range []int32{6, 2} {
+		s.change(r.Name, func(r *v1alpha1.Rollout) { r.Spec.Replicas = &n })
+		s.awaitCounts(r.Name, [5]int32{n, n, n, n, n})
+		s.awaitDeployment(d.Name, 0)
+	}
+	s.changeDeployment(d.Name, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image("two") })
+	s.awaitRevision(r.Name, 2)
+	s.awaitCounts(r.Name, [5]int32{2, 2, 2, 2, 2})
+	s.awaitDeployment(d.Name, 0)
+}
+
+// At no moment of the takeover, of an update and of the way back to the Deployment there
+// are fewer pods available than asked for, nor does a Service lead nowhere.
+func TestWorkloadThereAndBack(t *testing.T) {
+	s := together(t)
+	const replicas = 4
+	for _, r := range []*v1alpha1.Rollout{
+		newServed("canary", replicas, weight(25), pause(), weight(50)),
+		newBlueGreen("bluegreen", replicas, untilPromoted, lingering(1)),
+	} {
+		r, d := referring(r, v1alpha1.WorkloadScaleDownProgressively)
+		s.createDeployment(d)
+		observer, err := s.Observe(s.Context(), s.namespace, "app="+r.Name, cluster.Bounds{MaxPods: 3 * replicas, MinAvailable: replicas})
+		s.must(err)
+		s.deployBehind(r)
+		s.awaitDeployment(d.Name, 0)
+		names := servicesOf(r)
+		s.neverEmpty(s.get(r.Name), names...)
+		s.changeDeployment(d.Name, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image("two") })
+		s.awaitPhase(r.Name, v1alpha1.RolloutPhasePaused)
+
+		output := s.run("", "sluice", "migrate", "--back", r.Name)
+		if output.Code == 0 || !strings.Contains(output.Stderr, "let the update end") || !strings.Contains(output.Stderr, "nothing was changed") {
+			t.Errorf("in the middle of an update: %+v", output)
+		}
+		s.kubectl("sluice", "promote", r.Name)
+		s.awaitRevision(r.Name, 2)
+
+		output = s.run("", "sluice", "detach", r.Name)
+		if output.Code == 0 || !strings.Contains(output.Stderr, "kubectl sluice migrate --back "+r.Name) {
+			t.Errorf("detach, with the Deployment at 0: %+v", output)
+		}
+		for policy, word := range map[string]string{"background": "nothing runs once", "orphan": "it adopts the pods"} {
+			s.contains(s.run("", "delete", resource, r.Name, "--cascade="+policy, "--dry-run=server").Stderr, "is scaled to 0", word, "migrate --back "+r.Name)
+		}
+
+		s.contains(s.kubectl("sluice", "migrate", "--back", r.Name), fmt.Sprintf("deployment.apps/%s scaled to %d", d.Name, replicas), "deleted, its pods go")
+		s.awaitDeployment(d.Name, replicas)
+		s.eventually("all pods to be the Deployment's", func(ctx context.Context) bool {
+			pods, err := s.Pods(s.namespace, "app="+r.Name).Now(ctx)
+			return err == nil && len(pods) == replicas
+		})
+		for _, name := range names {
+			s.awaitLed(name, "")
+		}
+		tally, err := observer.Stop()
+		if s.must(err); tally.FewestAvailable < replicas {
+			t.Errorf("%s: only %d pods were available", r.Name, tally.FewestAvailable)
+		}
+	}
+}
+
+// servicesOf are the Services that a Rollout names.
+func servicesOf(r *v1alpha1.Rollout) []string {
+	if b := r.Spec.Strategy.BlueGreen; b != nil {
+		return []string{b.ActiveService, b.PreviewService}
+	}
+	return []string{r.Spec.Strategy.Canary.CanaryService, r.Spec.Strategy.Canary.StableService}
 }
