@@ -23,6 +23,8 @@ BENCH_FLAGS ?=
 # How many journeys "make test-simulator" makes, and what their seeds count from.
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
+# How many mutants "make test-mutation" tries, of all there are, evenly spread; or "all".
+MUTANTS ?= 25
 
 .PHONY: help
 help: ## List the targets.
@@ -139,8 +141,8 @@ test-simulator: ## Make 100,000 random journeys on the simulated cluster, each h
 	GOGC=400 $(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -run '^TestJourneys$$' -v -args -journeys=$(JOURNEYS) -journeys.seed=$(JOURNEYS_SEED) | grep -v '^=== \|\[rapid\] OK'
 
 .PHONY: test-mutation
-test-mutation: ## Break the engine in small ways, one after another: its tests must fail each time.
-	$(GO) test -buildvcs=false -count=1 -timeout 20m ./test/mutation
+test-mutation: ## Break the engine in small ways, one after another: its tests must fail each time. MUTANTS=all takes long.
+	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/mutation -args -mutants=$(MUTANTS)
 
 .PHONY: test-integration
 test-integration: localcluster ## Run the server with an embedded etcd in process.
@@ -158,5 +160,6 @@ test-real: localcluster $(NODE_PACKAGES) ## Run Sluice as users install it, with
 test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
 	$(MAKE) test-simulator JOURNEYS=1000000 JOURNEYS_SEED=$$RANDOM
+	$(MAKE) test-mutation MUTANTS=all
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...

@@ -164,3 +164,27 @@ func TestUnrelatedChangesKeepTheStep(t *testing.T) {
 		t.Error("the pause began anew")
 	}
 }
+
+// No two lists of steps go by the same name: people are shown it with what they approve.
+func TestEveryListOfStepsHasANameOfItsOwn(t *testing.T) {
+	names := map[string]int{}
+	for i, list := range [][]rollouts.CanaryStep{
+		nil,
+		{weight(20), pause("")},
+		{weight(21), pause("")},
+		{pause(""), weight(20)},
+		{weight(20), pause("10s")},
+		{weight(20), pause("11s")},
+		{weight(20), approval(1)},
+		{weight(20), approval(2)},
+		{weight(20), approval(1, "a")},
+		{weight(20), approval(1, "a", "b")},
+		{weight(20)},
+	} {
+		name := newWorld(t, rollout(4, list...)).Rollout.Status.CurrentStepHash
+		if other, taken := names[name]; taken {
+			t.Errorf("list %d has the name of list %d: %q", i, other, name)
+		}
+		names[name] = i
+	}
+}

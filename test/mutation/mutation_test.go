@@ -5,12 +5,14 @@ package mutation
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -65,7 +67,7 @@ const properties = "^TestInvariant|^TestBlueGreen(ClientsAreServed|Stale|PausesE
 // TestEveryMutantIsFound applies each mutant to the engine, one at a time, and runs the suite of the engine until
 // something fails, which it must. The source is not touched: the compiler is told to read another file in its place.
 func TestEveryMutantIsFound(t *testing.T) {
-	for _, m := range mutants {
+	for _, m := range chosen(t) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			if by := foundBy(t, m); by == "" {
@@ -75,6 +77,24 @@ func TestEveryMutantIsFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+var howMany = flag.String("mutants", "all", "how many mutants are tried, evenly spread over those that there are; or all")
+
+// chosen are the mutants to try.
+func chosen(t *testing.T) []mutant {
+	if *howMany == "all" {
+		return mutants
+	}
+	n, err := strconv.Atoi(*howMany)
+	if err != nil || n < 1 {
+		t.Fatalf("-mutants=%s: must be a number of mutants, or all", *howMany)
+	}
+	var some []mutant
+	for i := range min(n, len(mutants)) {
+		some = append(some, mutants[i*len(mutants)/min(n, len(mutants))])
+	}
+	return some
 }
 
 // foundBy is the first test that fails with a mutant; empty if none does.
