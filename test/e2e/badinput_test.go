@@ -30,7 +30,7 @@ type badInput struct {
 
 var badInputs = []badInput{
 	{name: "no-strategy", patch: `{"spec":{"strategy":{"canary":null}}}`, says: "spec.strategy", merged: "apply --server-side"},
-	{name: "both-strategies", patch: `{"spec":{"strategy":{"blueGreen":{"activeService":"a"}}}}`, says: "spec.strategy.blueGreen"},
+	{name: "both-strategies", patch: `{"spec":{"strategy":{"blueGreen":{"activeService":"a"}}}}`, says: "exactly one strategy must be set"},
 	{name: "weight-negative", patch: `{"spec":{"strategy":{"canary":{"steps":[{"setWeight":-1}]}}}}`, says: "spec.strategy.canary.steps[0].setWeight"},
 	{name: "weight-101", patch: `{"spec":{"strategy":{"canary":{"steps":[{"pause":{}},{"setWeight":101}]}}}}`, says: "spec.strategy.canary.steps[1].setWeight"},
 	{name: "step-of-two-kinds", patch: `{"spec":{"strategy":{"canary":{"steps":[{"setWeight":20,"pause":{}}]}}}}`, says: "spec.strategy.canary.steps[0]"},

@@ -36,6 +36,9 @@ type blockedBy struct {
 	words []string
 	// next is the verb of the call that is advised; empty if there is nothing to call.
 	next string
+	// advised is the call that is advised, with the name and the namespace to be put in, if it is no verb. It is not
+	// made if it opens an editor.
+	advised string
 	// remedy is what a person does where there is no such call, or before it; nil if nothing.
 	remedy func(s *scenario, name string)
 	// callers are who makes the call; nil for the administrator.
@@ -57,7 +60,7 @@ func TestExplainBlockers(t *testing.T) {
 	for code := range explainedElsewhere {
 		covered[code] = true
 	}
-	for _, b := range slices.Concat(peopleWaitedFor, podsWaitedFor, hostWaitedFor) {
+	for _, b := range slices.Concat(peopleWaitedFor, podsWaitedFor, hostWaitedFor, objectsWaitedFor) {
 		covered[string(b.code)] = true
 		t.Run(b.what, func(t *testing.T) {
 			t.Parallel()
@@ -117,13 +120,16 @@ func (b *blockedBy) check(s *scenario) {
 	if b.next != "" {
 		want = "kubectl sluice " + b.next + " " + name + " -n " + s.namespace
 	}
+	if b.advised != "" {
+		want = fmt.Sprintf(b.advised, name, s.namespace)
+	}
 	if found.Next != want {
 		s.Fatalf("next is %q instead of %q", found.Next, want)
 	}
 	if b.remedy != nil {
 		b.remedy(s, name)
 	}
-	if found.Next != "" {
+	if found.Next != "" && !strings.HasPrefix(found.Next, "kubectl edit ") {
 		s.callAdvised(found.Next, b.callers)
 	}
 	b.moved(s, name)
