@@ -148,13 +148,14 @@ test-mutation: ## Break the engine in small ways, one after another: its tests m
 test-integration: localcluster ## Run the server with an embedded etcd in process.
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration/...
 
+# What these tests do most of the time is wait, so that more of them than there are processors run at once.
 .PHONY: test-e2e
 test-e2e: localcluster ## Run everything end to end on local control planes.
-	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/cluster/... ./test/e2e/...
+	$(GO) test -buildvcs=false -count=1 -timeout 40m -parallel 4 ./test/cluster/... ./test/e2e/...
 
 .PHONY: test-real
 test-real: localcluster $(NODE_PACKAGES) ## Run Sluice as users install it, with real containers under load; says why if it cannot.
-	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/real/...
+	$(GO) test -buildvcs=false -count=1 -timeout 40m -parallel 4 ./test/real/...
 
 .PHONY: test-long
 test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.

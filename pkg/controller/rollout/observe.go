@@ -75,6 +75,7 @@ func (t *term) snapshot(o *observation, page *entry) engine.Snapshot {
 	}
 	if restarting(o.served) || engine.LooksAtPods(o.hub, o.replicaSets) {
 		s.Pods = t.podsOf(o.replicaSets)
+		page.shown(s.Pods)
 	}
 	return s
 }

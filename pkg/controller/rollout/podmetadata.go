@@ -52,7 +52,7 @@ type written struct {
 // client without an answer.
 func (t *term) label(ctx context.Context, namespace string, page *entry, changes []engine.PodChange) (*refusal, error) {
 	changes = slices.DeleteFunc(slices.Clone(changes), func(change engine.PodChange) bool {
-		return t.onItsWay(namespace, page, change.PodRef)
+		return t.onItsWay(page, change.UID)
 	})
 	now, results := t.config.Clock.Now(), make([]labelled, len(changes))
 	workqueue.ParallelizeUntil(ctx, podsAtOnce, len(changes), func(i int) {
@@ -73,20 +73,26 @@ func (t *term) label(ctx context.Context, namespace string, page *entry, changes
 	return refused, ctx.Err()
 }
 
-// onItsWay is true for a pod that was just written, which the cache does not show yet: it is looked at again when it
-// does. Unless that takes too long, since a watch that has died does not say so.
-func (t *term) onItsWay(namespace string, page *entry, ref engine.PodRef) bool {
-	last, ok := page.pods[ref.UID]
-	if !ok {
-		return false
+// onItsWay is true for a pod that was just written, which the decision has not seen yet: it is looked at again when the
+// cache shows it. Unless that takes too long, since a watch that has died does not say so.
+func (t *term) onItsWay(page *entry, uid types.UID) bool {
+	last, ok := page.pods[uid]
+	return ok && t.config.Clock.Since(last.at) < cachePatience
+}
+
+// shown forgets the writes of pods that are seen in what is about to be decided on, and of those that are gone. What
+// the cache shows later the decision does not know.
+func (e *entry) shown(pods []*corev1.Pod) {
+	if len(e.pods) == 0 {
+		return
 	}
-	cached, exists, err := t.pods.GetStore().GetByKey(namespace + "/" + ref.Name)
-	shown := err == nil && exists && !older(cached.(*corev1.Pod).ResourceVersion, last.resourceVersion)
-	if shown || t.config.Clock.Since(last.at) >= cachePatience {
-		delete(page.pods, ref.UID)
-		return false
+	left := map[types.UID]written{}
+	for _, pod := range pods {
+		if last, ok := e.pods[pod.UID]; ok && older(pod.ResourceVersion, last.resourceVersion) {
+			left[pod.UID] = last
+		}
 	}
-	return true
+	e.pods = left
 }
 
 // labelled is how the write of one pod ended. The zero value says that it was not tried.
