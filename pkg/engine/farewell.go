@@ -16,8 +16,8 @@ import (
 // farewell is what is decided for a Rollout that is being deleted. Its pods are for the garbage collector now. If it
 // waits for them to be gone first, the Services that it manages are given back meanwhile. It has no finalizer of its
 // own, which would keep it there when nobody acts on it any more: deleted in the background it is gone at once, and its
-// Services are for the next Rollout of that name to take over, or for people to give back. If pods are orphaned, the
-// Services stay on those that they lead to.
+// Services are given back when its ReplicaSets are gone (see Bereft), unless a Rollout of that name takes them over. If
+// pods are orphaned, the Services stay on those that they lead to.
 func farewell(s Snapshot) Decision {
 	if !slices.Contains(s.Rollout.Finalizers, metav1.FinalizerDeleteDependents) {
 		return Decision{}

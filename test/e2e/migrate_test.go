@@ -268,3 +268,17 @@ func TestMigrate(t *testing.T) {
 	_, err = observer.Stop()
 	s.must(err)
 }
+
+// A manifest of Argo's is one of Sluice's that works, and what is not carried is named.
+func TestMigrateManifests(t *testing.T) {
+	s := together(t)
+	plain := manifest(newRollout("moved", 2, weight(50), pause()))
+	plain["apiVersion"] = argoResource.GroupVersion().String()
+	plain["spec"].(map[string]any)["analysis"] = map[string]any{"successfulRunHistoryLimit": 1}
+	output := s.run(encode(plain), "sluice", "migrate", "-f", "-")
+	s.must(output.Err())
+	s.contains(output.Stderr, "spec.analysis")
+	s.must(s.run(output.Stdout, "apply", "-f", "-").Err())
+	r := s.awaitPhase("moved", v1alpha1.RolloutPhaseHealthy)
+	s.pods(r, map[string]int{"one": 2})
+}

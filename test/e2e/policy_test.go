@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	quantity "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
@@ -29,17 +31,9 @@ import (
 func TestHorizontalPodAutoscaler(t *testing.T) {
 	s := together(t)
 	r := s.deploy(newRollout("autoscaled", 1))
+	s.autoscale(r.Name, 3)
 	autoscalers := s.Host.AutoscalingV2().HorizontalPodAutoscalers(s.namespace)
-	_, err := autoscalers.Create(s.ctx(), &autoscalingv2.HorizontalPodAutoscaler{
-		ObjectMeta: metav1.ObjectMeta{Name: r.Name},
-		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "sluice.dev/v1alpha1", Kind: "Rollout", Name: r.Name},
-			MinReplicas:    ptr.To[int32](3),
-			MaxReplicas:    5,
-		},
-	}, metav1.CreateOptions{})
-	s.must(err)
-	_, err = cluster.Await(s.ctx(), cluster.Source[*autoscalingv2.HorizontalPodAutoscaler]{
+	_, err := cluster.Await(s.ctx(), cluster.Source[*autoscalingv2.HorizontalPodAutoscaler]{
 		Title: "autoscaler",
 		List:  listing(autoscalers.List, metav1.ListOptions{}),
 		Watch: watching(autoscalers.Watch, metav1.ListOptions{}),
@@ -55,6 +49,42 @@ func TestHorizontalPodAutoscaler(t *testing.T) {
 	s.await(r.Name, func(r *v1alpha1.Rollout) string { return unless(*r.Spec.Replicas == 3, "3 replicas") })
 	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseHealthy)
 	s.pods(r, map[string]int{"one": 3})
+}
+
+// In the middle of an update a HorizontalPodAutoscaler changes the pods of both versions, in the proportion of the
+// step, and takes no step; so it does while the Rollout is paused by hand.
+func TestHorizontalPodAutoscalerInAnUpdate(t *testing.T) {
+	s := together(t)
+	r := s.deploy(newRollout("autoscaled", 4, weight(25), pause()))
+	s.setTag(r.Name, "two")
+	s.atPause(r.Name, 1)
+	s.autoscale(r.Name, 8)
+	s.awaitPods(r, map[string]int{"one": 6, "two": 2})
+	s.atPause(r.Name, 1)
+	s.must(s.perform(r.Name, "pause"))
+	s.autoscale(r.Name, 12)
+	s.awaitPods(r, map[string]int{"one": 9, "two": 3})
+	if r := s.get(r.Name); r.Status.Phase != v1alpha1.RolloutPhasePaused || *r.Status.CurrentStepIndex != 1 {
+		t.Errorf("it is %s at step %d", r.Status.Phase, *r.Status.CurrentStepIndex)
+	}
+}
+
+// autoscale has a HorizontalPodAutoscaler give a Rollout at least so many replicas.
+func (s *scenario) autoscale(name string, atLeast int32) {
+	s.Helper()
+	autoscaler := &autoscalingv2.HorizontalPodAutoscaler{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "sluice.dev/v1alpha1", Kind: "Rollout", Name: name},
+			MinReplicas:    &atLeast,
+			MaxReplicas:    20,
+		},
+	}
+	data, err := json.Marshal(autoscaler)
+	s.must(err)
+	_, err = s.Host.AutoscalingV2().HorizontalPodAutoscalers(s.namespace).Patch(s.ctx(), name, types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: "e2e"})
+	s.must(err)
 }
 
 // quota limits a resource in the namespace of the test, and waits until the host counts it.
