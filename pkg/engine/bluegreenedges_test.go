@@ -265,6 +265,19 @@ func TestBlueGreenReplacedInMidUpdate(t *testing.T) {
 	w.sizes("3 0 0")
 }
 
+// TestBlueGreenPodsThatAreOnTheirWayTakeRoom: the status of a ReplicaSet may have seen its size before it counts a pod.
+func TestBlueGreenPodsThatAreOnTheirWayTakeRoom(t *testing.T) {
+	w := serving(t, blueGreen(2, manual))
+	w.edit("image v2", image("v2"))
+	w.Reconcile()
+	w.SyncEarly(w.ReplicaSets()[1])
+	w.edit("image v3", image("v3"))
+	w.Reconcile()
+	w.sizes("2 0 0")
+	w.settle()
+	w.sizes("2 0 2")
+}
+
 func TestBlueGreenScaling(t *testing.T) {
 	w := serving(t, blueGreen(2, manual))
 	w.update("v2")

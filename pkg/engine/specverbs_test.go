@@ -4,6 +4,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -193,15 +194,55 @@ func TestRestartWaitsForItsTimeAndForABudget(t *testing.T) {
 	for range 10 {
 		w.Reconcile()
 		w.SyncAll()
+		w.Sleep(time.Second)
 	}
 	if w.condition(rollouts.RolloutRestarting) != "True" || w.Written.Evictions != 0 {
 		t.Fatalf("Restarting is %q, %d evictions", w.condition(rollouts.RolloutRestarting), w.Written.Evictions)
 	}
 	w.blockers("EvictionRefused")
+	w.Sleep(time.Hour) // A budget is not the fault of the update: no deadline counts.
+	w.Reconcile()
+	w.is(rollouts.RolloutPhaseProgressing, "rollout is restarting")
 	w.MinAvailable = 3
 	w.settle()
 	if w.condition(rollouts.RolloutRestarting) != "" || w.Written.Evictions != 4 {
 		t.Errorf("Restarting is %q, %d evictions", w.condition(rollouts.RolloutRestarting), w.Written.Evictions)
+	}
+}
+
+// TestRestartThatTheUpdateHoldsUp: what a budget forbade once does not stop the deadline of an update without whose
+// pods no more can be evicted.
+func TestRestartThatTheUpdateHoldsUp(t *testing.T) {
+	heldUp := 0
+	for others := range 4 { // Which pod of the two goes first depends on the nodes that they are on, and those on the others.
+		w := newWorld(t, rollout(1))
+		for i := range others {
+			w.AddService(fmt.Sprint("other", i))
+		}
+		w.settle()
+		work := func() {
+			for range 5 {
+				w.Reconcile()
+				w.SyncAll()
+				w.Sleep(time.Second)
+			}
+		}
+		w.Sleep(time.Minute)
+		w.MinAvailable = 12
+		w.must(w.Restart())
+		work()
+		w.blockers("EvictionRefused")
+		w.MinAvailable = 0
+		w.edit("image bad1", image("bad1"))
+		work()
+		w.settle()
+		w.degraded("ProgressDeadlineExceeded")
+		if w.condition(rollouts.RolloutRestarting) != "" {
+			heldUp++
+		}
+	}
+	if heldUp == 0 {
+		t.Error("the old pod was replaced each time")
 	}
 }
 
