@@ -67,7 +67,7 @@ func TestCanaryMetadata(t *testing.T) {
 		r.Spec.Strategy.Canary.CanaryMetadata = &v1alpha1.PodTemplateMetadata{Labels: map[string]string{"tried": "yes"}}
 	})
 	s.awaitRoles(r, map[string]int{"one stable": 1, "two ": 1})
-	s.atPause(r.Name, 1) // The pods are told before the status.
+	s.atPause(r.Name, 1) // Pods are changed before the status says so.
 	s.must(s.perform(r.Name, "promote"))
 	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseHealthy)
 	s.awaitRoles(r, map[string]int{"two stable": 2})

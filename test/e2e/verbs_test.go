@@ -39,7 +39,8 @@ func (s *scenario) atPause(name string, step int32) *v1alpha1.Rollout {
 		if at := ptr.Deref(r.Status.CurrentStepIndex, -1); r.Status.Phase != v1alpha1.RolloutPhasePaused || at != step {
 			return fmt.Sprintf("wanted is the pause of step %d; it is %s at step %d", step, r.Status.Phase, at)
 		}
-		return ""
+		// Until then a promote is refused.
+		return unless(r.Status.ObservedGeneration == r.Generation, "the last change of the spec to be observed")
 	})
 }
 
