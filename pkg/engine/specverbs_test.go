@@ -191,8 +191,10 @@ func TestRestartWaitsForItsTimeAndForABudget(t *testing.T) {
 	}
 	w.MinAvailable = 4
 	w.Sleep(time.Hour + time.Second)
-	for range 10 {
-		w.Reconcile()
+	for i := range 10 {
+		if d := w.Reconcile(); i > 0 && len(d.Evict) > 0 {
+			t.Fatalf("evicts again %d s after it was refused", i)
+		}
 		w.SyncAll()
 		w.Sleep(time.Second)
 	}
@@ -303,4 +305,26 @@ func TestRecordKeepsTheNewestTwenty(t *testing.T) {
 			t.Errorf("%+v: %v, %v", test, action, err)
 		}
 	}
+}
+
+// TestTheDeadlineStandsStillWhilePausedByHand, also where no pod could be moved meanwhile: it starts again with the end.
+func TestTheDeadlineStandsStillWhilePausedByHand(t *testing.T) {
+	w := deployed(t, rollout(4))
+	w.edit("image bad1", image("bad1"))
+	for range 5 {
+		w.Reconcile()
+		w.SyncAll()
+		w.Sleep(time.Second)
+	}
+	w.edit("pause", paused(true))
+	w.settle()
+	w.is(rollouts.RolloutPhasePaused, "manually paused")
+	w.Sleep(time.Hour)
+	w.edit("resume", paused(false))
+	w.Reconcile()
+	if phase := w.Rollout.Status.Phase; phase != rollouts.RolloutPhaseProgressing {
+		t.Fatalf("after a pause of an hour it is %s", phase)
+	}
+	w.settle()
+	w.degraded("ProgressDeadlineExceeded")
 }
