@@ -67,6 +67,32 @@ func TestApprovalCountsDifferentMembersWhoAreNoAuthors(t *testing.T) {
 	}
 }
 
+// TestApprovalsThatShouldNotBeThereDoNotCount, whoever wrote them: with that of bob they are enough for the careless.
+func TestApprovalsThatShouldNotBeThereDoNotCount(t *testing.T) {
+	for what, forge := range map[string]func(*rollouts.RolloutApproval){
+		"the same person twice": func(*rollouts.RolloutApproval) {},
+		"an author":             func(a *rollouts.RolloutApproval) { a.User = "carol" },
+		"of another revision":   func(a *rollouts.RolloutApproval) { a.User, a.Revision = "dave", a.Revision-1 },
+		"of another step":       func(a *rollouts.RolloutApproval) { a.User, a.StepIndex = "dave", a.StepIndex+2 },
+		"of other steps":        func(a *rollouts.RolloutApproval) { a.User, a.StepHash = "dave", "0123" },
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := deployed(t, rollout(4, weight(25), approval(3, "release-managers"), weight(50), pause("")))
+			w.EditAs("carol", "v2", image("v2"))
+			w.settle()
+			w.must(w.promote(member("alice")))
+			w.Rollout = w.Rollout.DeepCopy()
+			forged := w.Rollout.Status.Approvals[0]
+			forge(&forged)
+			w.Rollout.Status.Approvals = append(w.Rollout.Status.Approvals, forged)
+			w.must(w.promote(member("bob")))
+			w.step(1)
+			w.must(w.promote(member("erin")))
+			w.step(2)
+		})
+	}
+}
+
 func TestApprovalShortOfRequiredSaysWhoIsStillNeeded(t *testing.T) {
 	w := atApproval(t)
 	short, err := engine.Promote(w.Rollout, engine.PromoteOptions{}, member("alice"), w.Now())

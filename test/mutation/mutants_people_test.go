@@ -146,7 +146,7 @@ var lifeMutants = []mutant{
 		"if d.observed.EvictionRefused != \"\" {\n\t\td.requeueIn(EvictAgainAfter)\n\t\treturn", "if d.observed.EvictionRefused != \"\" {\n\t\td.requeueIn(EvictAgainAfter)",
 		"the API server is flooded"},
 	{"pods are evicted while others are moved", "restart.go",
-		`if d.restart.blind || d.out.Create != nil || !b.observed() || d.resizing() {`, `if d.restart.blind {`,
+		`if d.restart.blind || d.out.Create != nil || !b.observed() || d.resizing() {`, `if d.restart.blind || b.n < 0 {`,
 		"a restart during an update takes more pods than may be missing"},
 	{"a restart goes on while paused", "restart.go",
 		"case r.Spec.Paused:\n", "case false:\n",
