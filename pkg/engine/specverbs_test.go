@@ -328,3 +328,15 @@ func TestTheDeadlineStandsStillWhilePausedByHand(t *testing.T) {
 	w.settle()
 	w.degraded("ProgressDeadlineExceeded")
 }
+
+// TestRestartReachesPodsOfThisVerySecond: when a pod was created is known to the second.
+func TestRestartReachesPodsOfThisVerySecond(t *testing.T) {
+	w := deployed(t, rollout(2))
+	if w.Now().Equal(w.Now().Truncate(time.Second)) {
+		w.Sleep(300 * time.Millisecond)
+	}
+	w.must(w.Restart())
+	if at := w.Rollout.Spec.RestartAt; at.Time.Before(w.Now()) {
+		t.Errorf("restarts what was created before %s, and it is %s", at, w.Now())
+	}
+}
