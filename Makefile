@@ -155,7 +155,7 @@ test-e2e: localcluster ## Run everything end to end on local control planes.
 
 .PHONY: test-real
 test-real: localcluster $(NODE_PACKAGES) ## Run Sluice as users install it, with real containers under load; says why if it cannot.
-	$(GO) test -buildvcs=false -count=1 -timeout 40m -parallel 4 ./test/real/...
+	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/real/...
 
 .PHONY: test-long
 test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.
