@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/pager"
 	"k8s.io/utils/ptr"
+
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
 // adopter is a Deployment that adopts ReplicaSets as soon as they are without an owner: its controller does, with those
@@ -28,8 +31,8 @@ type adopter struct {
 }
 
 // refuseAdopters fails if a Deployment would take what is let go of for revisions of its own, of which it is to have
-// fewer pods. Nothing can be asked of the server here: it may be gone.
-func (d *detachment) refuseAdopters(ctx context.Context) error {
+// fewer pods. present are the Rollouts in scope, none if the server is gone.
+func (d *detachment) refuseAdopters(ctx context.Context, present []*v1alpha1.Rollout) error {
 	adopters, err := d.adopters(ctx)
 	if err != nil {
 		return err
@@ -41,12 +44,14 @@ func (d *detachment) refuseAdopters(ctx context.Context) error {
 		if a.replicas <= have {
 			continue
 		}
-		back := fmt.Sprintf("'kubectl sluice migrate --back %s --namespace %s'", a.rollout, w.Namespace)
-		if d.serverless {
-			back = fmt.Sprintf("'kubectl scale deployment %s --namespace %s --replicas=%d'", w.Name, w.Namespace, a.replicas)
+		first := fmt.Sprintf("'kubectl scale deployment %s --namespace %s --replicas=%d'", w.Name, w.Namespace, a.replicas)
+		if slices.ContainsFunc(present, func(r *v1alpha1.Rollout) bool {
+			return r.Namespace == w.Namespace && r.Name == a.rollout && r.Spec.WorkloadRef != nil && r.Spec.WorkloadRef.Name == w.Name
+		}) {
+			first = fmt.Sprintf("'kubectl sluice migrate --back %s --namespace %s'", a.rollout, w.Namespace)
 		}
 		no = append(no, fmt.Sprintf("deployment.apps/%s in namespace %s, which is to have %d pods, would adopt replicaset.apps/%s of %s and scale its pods down, %d in all: first %s",
-			w.Name, w.Namespace, have, a.first, printed(a.rollout), a.replicas, back))
+			w.Name, w.Namespace, have, a.first, printed(a.rollout), a.replicas, first))
 	}
 	if len(no) == 0 {
 		return nil

@@ -117,7 +117,7 @@ func (p *plugin) runDetachment(ctx context.Context, d *detachment) error {
 	if len(present) == 0 && len(d.owned) == 0 {
 		return p.nothingToDetach(d.scope)
 	}
-	if err := d.refuseAdopters(ctx); err != nil {
+	if err := d.refuseAdopters(ctx, present); err != nil {
 		return err
 	}
 	for _, r := range present {

@@ -121,13 +121,15 @@ func TestDetachIsRefusedWhereADeploymentWouldAdopt(t *testing.T) {
 		name     string
 		replicas int32
 		label    string
+		refers   bool
 		gone     bool
 		refusal  string
 	}{
-		{"at 0", 0, "demo", false, "error: nothing was detached: deployment.apps/web in namespace shop, which is to have 0 pods, would adopt replicaset.apps/demo-new of rollout.sluice.dev/demo and scale its pods down, 5 in all: first 'kubectl sluice migrate --back demo --namespace shop'"},
-		{"at 4, without the server", 4, "demo", true, "first 'kubectl scale deployment web --namespace shop --replicas=5'"},
-		{"with enough", 5, "demo", false, ""},
-		{"of other pods", 0, "another", false, ""},
+		{"at 0", 0, "demo", true, false, "error: nothing was detached: deployment.apps/web in namespace shop, which is to have 0 pods, would adopt replicaset.apps/demo-new of rollout.sluice.dev/demo and scale its pods down, 5 in all: first 'kubectl sluice migrate --back demo --namespace shop'"},
+		{"that the Rollout does not know", 1, "demo", false, false, "first 'kubectl scale deployment web --namespace shop --replicas=5'"},
+		{"at 4, without the server", 4, "demo", true, true, "first 'kubectl scale deployment web --namespace shop --replicas=5'"},
+		{"with enough", 5, "demo", true, false, ""},
+		{"of other pods", 0, "another", false, false, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			rs := replicaSetOf(demo(), "new")
@@ -136,7 +138,11 @@ func TestDetachIsRefusedWhereADeploymentWouldAdopt(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: rs.Namespace},
 				Spec:       appsv1.DeploymentSpec{Replicas: &test.replicas, Selector: metav1.AddLabelToSelector(&metav1.LabelSelector{}, "app", test.label)},
 			}
-			b := newBench(demo(), rs, w)
+			r := demo()
+			if test.refers {
+				r.Spec.WorkloadRef = &v1alpha1.WorkloadRef{APIVersion: "apps/v1", Kind: "Deployment", Name: w.Name}
+			}
+			b := newBench(r, rs, w)
 			if test.gone {
 				b.serverGone(apierrors.NewServiceUnavailable("gone"))
 			}
