@@ -84,6 +84,10 @@ verify: protoc verify-format verify-vet verify-imports ## Check generated code, 
 conformance: ## Write docs/conformance.md from the comments of the end-to-end tests.
 	@$(GO) run -buildvcs=false ./test/conformance
 
+.PHONY: argocd
+argocd: ## Write the ConfigMap for Argo CD from the scripts beside it.
+	@$(GO) run -buildvcs=false ./test/argocd/write
+
 .PHONY: verify-format
 verify-format:
 	@unformatted=$$(gofmt -l cmd pkg hack test); \
@@ -132,7 +136,7 @@ test: verify test-unit test-simulator test-mutation test-integration test-e2e te
 .PHONY: test-unit
 test-unit: ## Run the unit tests.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
-	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/conformance ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/...
+	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/argocd/... ./test/conformance ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/...
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
 
 # Without the race detector: a journey has no goroutines, and there are to be many.

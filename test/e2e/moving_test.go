@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -207,6 +208,41 @@ func TestRestartWaitsForTheBudget(t *testing.T) {
 	observer.SetBounds(cluster.Bounds{MaxPods: 3, MinAvailable: 0})
 	s.must(budgets.Delete(s.ctx(), r.Name, metav1.DeleteOptions{}))
 	s.awaitRestarted(r, before)
+}
+
+// A PodDisruptionBudget in percent counts what the ReplicaSets want: the disruption controller looks past a ReplicaSet
+// only where a Deployment controls it. So the surge of an update counts, and pods that do not run do as well.
+func TestABudgetInPercentCountsWhatReplicaSetsWant(t *testing.T) {
+	s := together(t)
+	r := s.deploy(bounded(newRollout("percent", 4, weight(50), pause()), intstr.FromInt32(2), intstr.FromInt32(0)))
+	budgets := s.Host.PolicyV1().PodDisruptionBudgets(s.namespace)
+	half := intstr.FromString("50%")
+	_, err := budgets.Create(s.ctx(), &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: r.Name},
+		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: &half, Selector: r.Spec.Selector},
+	}, metav1.CreateOptions{})
+	s.must(err)
+	awaitBudget := func(expected, desired, healthy int32) {
+		t.Helper()
+		_, err := cluster.Await(s.ctx(), cluster.Source[*policyv1.PodDisruptionBudget]{Title: "budget", List: listing(budgets.List, metav1.ListOptions{}), Watch: watching(budgets.Watch, metav1.ListOptions{})},
+			func(found []*policyv1.PodDisruptionBudget) string {
+				st := found[0].Status
+				return unless(st.ExpectedPods == expected && st.DesiredHealthy == desired && st.CurrentHealthy == healthy,
+					fmt.Sprintf("%d expected, %d desired and %d healthy pods; there are %d, %d and %d", expected, desired, healthy, st.ExpectedPods, st.DesiredHealthy, st.CurrentHealthy))
+			})
+		s.must(err)
+	}
+	awaitBudget(4, 2, 4)
+	// A version that never runs leaves its surge pending beside the four.
+	s.change(r.Name, broken)
+	s.await(r.Name, func(r *v1alpha1.Rollout) string {
+		return unless(r.Status.Replicas == 6, fmt.Sprintf("6 pods, two of them surge; there are %d", r.Status.Replicas))
+	})
+	awaitBudget(6, 3, 4)
+	s.must(s.perform(r.Name, "abort"))
+	_, err = s.patch(r.Name, `{"spec":{"replicas":8}}`)
+	s.must(err)
+	awaitBudget(8, 4, 8)
 }
 
 // Quantities are accepted in every format, and a volume whose content is called items is no list.
