@@ -70,6 +70,8 @@ func (g *Guard) Tombstones() *Tombstones { return g.tombstones }
 // host cannot be reached, or the store is refused, it judges again every few seconds, so that whatever
 // an operator repairs takes effect without a restart.
 func (g *Guard) Run(ctx context.Context) {
+	registerMetrics()
+	setVerdict(verdictUnknown)
 	go g.mirror.run(ctx)
 	for ctx.Err() == nil {
 		g.judgeUntilServed(ctx)
@@ -85,17 +87,21 @@ func (g *Guard) judgeUntilServed(ctx context.Context) {
 		verdict, err := g.judge(ctx)
 		switch {
 		case errors.Is(err, ErrStoreReplaced):
+			setVerdict(verdictRefused)
 			message = err.Error()
 			if g.Replaced != nil {
 				g.Replaced(err)
 			}
 		case err != nil:
+			setVerdict(verdictUnknown)
 			message = fmt.Sprintf("it is not certain that the store is complete: %v", err)
 		case verdict.Serve:
 			klog.InfoS("The store is the one that the host cluster knows: requests are answered from now on")
+			setVerdict(verdictAccepted)
 			g.Gate.Open()
 			return
 		default:
+			setVerdict(verdictRefused)
 			message = verdict.Message()
 		}
 		g.Gate.Close(message)

@@ -50,6 +50,7 @@ func (o *Options) genericConfig() (*genericapiserver.RecommendedConfig, error) {
 	if err := recommended.SecureServing.ApplyToConfig(&config.Config); err != nil {
 		return nil, err
 	}
+	observeServing(config.SecureServing.Cert, o.EmbedsEtcd())
 	if err := recommended.Authentication.ApplyTo(&config.Authentication, config.SecureServing, config.OpenAPIConfig); err != nil {
 		return nil, err
 	}

@@ -162,6 +162,7 @@ func (t *term) adopt(ctx context.Context, seen *observation, page *entry, refs [
 		if err := t.patch(ctx, seen, page, ref, types.StrategicMergePatchType, metadata, nil); err != nil {
 			return refusedAs("AdoptingReplicaSetFailed", fmt.Sprintf("ReplicaSet %q cannot be adopted", ref.Name), err)
 		}
+		page.wroteToHost(t.config.Clock.Now(), "adopted ReplicaSet %s", ref.Name)
 	}
 	return nil
 }
@@ -179,7 +180,7 @@ func (t *term) scale(ctx context.Context, seen *observation, page *entry, change
 	if err := t.patch(ctx, seen, page, change.ReplicaSetRef, types.MergePatchType, metadata, spec); err != nil {
 		return refusedAs("ScalingReplicaSetFailed", fmt.Sprintf("ReplicaSet %q cannot be scaled to %d", change.Name, change.Replicas), err)
 	}
-	klog.FromContext(ctx).V(2).Info("Scaled", "replicaSet", change.Name, "replicas", change.Replicas)
+	page.wroteToHost(t.config.Clock.Now(), "ReplicaSet %s to %d", change.Name, change.Replicas)
 	return nil
 }
 
@@ -215,7 +216,7 @@ func (t *term) delete(ctx context.Context, seen *observation, page *entry, ref e
 		return refusedAs("DeletingReplicaSetFailed", fmt.Sprintf("ReplicaSet %q, which is beyond the history limit, cannot be deleted", ref.Name), err)
 	}
 	page.expectDeleted(ref.UID, t.config.Clock.Now())
-	klog.FromContext(ctx).V(2).Info("Deleted", "replicaSet", ref.Name)
+	page.wroteToHost(t.config.Clock.Now(), "deleted ReplicaSet %s", ref.Name)
 	return nil
 }
 
@@ -237,9 +238,7 @@ func (t *term) writeStatus(ctx context.Context, seen *observation, page *entry, 
 		return fmt.Errorf("writing the status: %w", err)
 	}
 	page.expectRollout(written.ResourceVersion, t.config.Clock.Now())
-	if old, now := seen.served.Status.Phase, written.Status.Phase; old != now {
-		klog.FromContext(ctx).V(2).Info("Phase changed", "from", old, "to", now, "message", written.Status.Message)
-	}
+	page.wroteStatus()
 	seen.served, seen.hub.Status = written, *status
 	return nil
 }

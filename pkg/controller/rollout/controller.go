@@ -32,6 +32,7 @@ type Controller struct {
 	workloads   appsinformers.DeploymentIndexInformer
 	handlers    []cache.ResourceEventHandlerRegistration
 	phases      phaseCount
+	changes     *specChanges
 	// leading is the term in which this replica leads; nil while it follows.
 	leading atomic.Pointer[term]
 }
@@ -43,7 +44,7 @@ func New(config Config) (*Controller, error) {
 		return nil, err
 	}
 	registerMetrics()
-	c := &Controller{config: config, decide: engine.Decide, phases: phaseCount{}}
+	c := &Controller{config: config, decide: engine.Decide, phases: phaseCount{}, changes: newSpecChanges()}
 	c.rollouts = rolloutinformers.NewTypedRolloutInformer(config.Rollouts, metav1.NamespaceAll, 0,
 		rolloutinformers.RolloutIndexers{cache.NamespaceIndex: indexByNamespace, servicesIndex: indexByServices, workloadIndex: indexByWorkload})
 	c.replicaSets = appsinformers.NewTypedFilteredReplicaSetInformer(config.Host, metav1.NamespaceAll, 0,

@@ -11,7 +11,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/klog/v2"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/engine"
@@ -36,7 +35,7 @@ func (t *term) create(ctx context.Context, seen *observation, page *entry, wante
 		return refusedAs("ReplicaSetCreateError", fmt.Sprintf("ReplicaSet %q cannot be created", wanted.Name), err)
 	}
 	page.expectReplicaSet(created.UID, created.ResourceVersion, t.config.Clock.Now())
-	klog.FromContext(ctx).V(2).Info("Created", "replicaSet", created.Name, "replicas", *created.Spec.Replicas)
+	page.wroteToHost(t.config.Clock.Now(), "created ReplicaSet %s with %d", created.Name, *created.Spec.Replicas)
 	return nil
 }
 

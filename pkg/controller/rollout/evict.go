@@ -28,7 +28,7 @@ func (t *term) evict(ctx context.Context, seen *observation, page *entry, pods [
 		})
 		switch {
 		case err == nil:
-			klog.FromContext(ctx).V(2).Info("Evicted", "pod", ref.Name)
+			page.wroteToHost(t.config.Clock.Now(), "evicted pod %s", ref.Name)
 		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 			// It is gone already, or another of that name has taken its place.
 		case refusesEviction(err):

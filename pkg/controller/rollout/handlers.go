@@ -37,19 +37,22 @@ func indexByNamespace(r *v1alpha1.Rollout) ([]string, error) { return []string{r
 func onlyHashed(options *metav1.ListOptions) { options.LabelSelector = rollouts.PodTemplateHashLabel }
 
 // phaseCount keeps sluice_rollouts right. Only the event handler of Rollouts uses it.
-type phaseCount map[cache.ObjectName]string
+type phaseCount map[cache.ObjectName]counted
 
-func (p phaseCount) set(name cache.ObjectName, phase string) {
-	if old := p[name]; old != phase {
+// counted is what a Rollout is counted under.
+type counted struct{ phase, strategy string }
+
+func (p phaseCount) set(name cache.ObjectName, now counted) {
+	if old := p[name]; old != now {
 		p.forget(name)
-		p[name] = phase
-		rolloutPhases.WithLabelValues(phase).Inc()
+		p[name] = now
+		rolloutPhases.WithLabelValues(now.phase, now.strategy).Inc()
 	}
 }
 
 func (p phaseCount) forget(name cache.ObjectName) {
 	if old, ok := p[name]; ok {
-		rolloutPhases.WithLabelValues(old).Dec()
+		rolloutPhases.WithLabelValues(old.phase, old.strategy).Dec()
 		delete(p, name)
 	}
 }
@@ -73,6 +76,7 @@ func (c *Controller) handleEvents() error {
 		},
 		DeleteFunc: func(deleted rolloutinformers.DeletedRollout) {
 			c.phases.forget(deleted.GetObjectName())
+			c.changes.forget(deleted.GetObjectName().AsNamespacedName())
 			c.enqueue(deleted.GetObjectName().AsNamespacedName())
 		},
 	})
@@ -102,7 +106,8 @@ func (c *Controller) handleEvents() error {
 
 func (c *Controller) rolloutSeen(r *v1alpha1.Rollout) {
 	name := cache.MetaObjectToName(r)
-	c.phases.set(name, phaseLabel(r))
+	c.phases.set(name, counted{phaseLabel(r), strategyLabel(r)})
+	c.changes.seen(r, c.config.Clock.Now())
 	c.enqueue(name.AsNamespacedName())
 }
 

@@ -132,12 +132,12 @@ func TestRolloutsAreCountedByPhase(t *testing.T) {
 	c.phases.forget(cache.ObjectName{Namespace: testNamespace, Name: "d"})
 	c.phases.forget(cache.ObjectName{Namespace: testNamespace, Name: "never-seen"})
 	for phase, want := range map[string]float64{"Paused": 1, "Healthy": 1, "Unknown": 1} {
-		if got, err := testutil.GetGaugeMetricValue(rolloutPhases.WithLabelValues(phase)); err != nil || got != want {
+		if got, err := testutil.GetGaugeMetricValue(rolloutPhases.WithLabelValues(phase, "canary")); err != nil || got != want {
 			t.Errorf("%s: %v (%v), want %v", phase, got, err, want)
 		}
 	}
 	c.phases.forgetAll()
-	if got, err := testutil.GetGaugeMetricValue(rolloutPhases.WithLabelValues("Paused")); err != nil || got != 0 {
+	if got, err := testutil.GetGaugeMetricValue(rolloutPhases.WithLabelValues("Paused", "canary")); err != nil || got != 0 {
 		t.Errorf("without caches %v (%v) Rollouts are still counted", got, err)
 	}
 }

@@ -45,6 +45,8 @@ func (l *ledger) forget(key types.NamespacedName) {
 // entry is what the caches must show of one Rollout, its ReplicaSets and its Services.
 type entry struct {
 	uid types.UID
+	// account is what the present look has written.
+	account account
 	// verified is true once a decision to write was made on live reads in this term: a new leader's
 	// caches may lack the last writes of the one before.
 	verified bool

@@ -29,9 +29,25 @@ var (
 	rolloutPhases = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Subsystem:      metricsSubsystem,
 		Name:           "rollouts",
-		Help:           "Number of Rollouts by phase. Every replica of the server reports all of them: take the maximum, not the sum.",
+		Help:           "Number of Rollouts by phase and strategy. Every replica of the server reports all of them: take the maximum, not the sum.",
 		StabilityLevel: metrics.ALPHA,
-	}, []string{"phase"})
+	}, []string{"phase", "strategy"})
+
+	decisionDuration = metrics.NewHistogram(&metrics.HistogramOpts{
+		Subsystem:      metricsSubsystem,
+		Name:           "decision_duration_seconds",
+		Help:           "How long it took to decide what becomes of one Rollout, by what is known of it and without any write.",
+		Buckets:        metrics.ExponentialBuckets(0.00001, 4, 10),
+		StabilityLevel: metrics.ALPHA,
+	})
+
+	changeToHostWrite = metrics.NewHistogram(&metrics.HistogramOpts{
+		Subsystem:      metricsSubsystem,
+		Name:           "spec_change_to_host_write_seconds",
+		Help:           "From when the leader saw a change of the spec of a Rollout to the first write to the host cluster that it led to. Changes that lead to none are not counted.",
+		Buckets:        metrics.ExponentialBuckets(0.001, 2, 16),
+		StabilityLevel: metrics.ALPHA,
+	})
 
 	hostWrites = metrics.NewCounterVec(&metrics.CounterOpts{
 		Subsystem:      metricsSubsystem,
@@ -57,7 +73,7 @@ var (
 
 // registerMetrics registers the metrics of this package, once per process.
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(reconcileDuration, rolloutPhases, hostWrites, statusWrites, leader)
+	legacyregistry.MustRegister(reconcileDuration, decisionDuration, changeToHostWrite, rolloutPhases, hostWrites, statusWrites, leader)
 })
 
 // phaseLabel keeps the label values of sluice_rollouts few, whatever is stored.
@@ -67,4 +83,12 @@ func phaseLabel(r *v1alpha1.Rollout) string {
 		return string(phase)
 	}
 	return "Unknown"
+}
+
+// strategyLabel is the strategy of a Rollout, of which exactly one is set.
+func strategyLabel(r *v1alpha1.Rollout) string {
+	if r.Spec.Strategy.BlueGreen != nil {
+		return "blueGreen"
+	}
+	return "canary"
 }

@@ -17,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/klog/v2"
 
 	"sluice.dev/sluice/pkg/engine"
 )
@@ -68,6 +67,7 @@ func (t *term) label(ctx context.Context, namespace string, page *entry, changes
 			return nil, result.err
 		case result.resourceVersion != "":
 			page.pods[changes[i].UID] = written{result.resourceVersion, now}
+			page.wroteToHost(now, "metadata of pod %s", changes[i].Name)
 		}
 	}
 	return refused, ctx.Err()
@@ -112,7 +112,6 @@ func (t *term) labelOne(ctx context.Context, namespace string, change engine.Pod
 	pods := t.config.Host.CoreV1().Pods(namespace)
 	pod, err := pods.Patch(ctx, change.Name, types.MergePatchType, data, metav1.PatchOptions{FieldManager: fieldManager})
 	if err == nil {
-		klog.FromContext(ctx).V(2).Info("Changed the metadata", "pod", change.Name)
 		return labelled{resourceVersion: pod.ResourceVersion}
 	}
 	if apierrors.IsInvalid(err) {

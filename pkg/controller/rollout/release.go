@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"sluice.dev/sluice/pkg/engine"
 )
@@ -63,6 +64,11 @@ func (t *term) releaseServices(ctx context.Context, key types.NamespacedName) er
 	}
 	page := t.ledger.entry(key, "")
 	defer t.ledger.forget(key)
+	defer func() {
+		if len(page.account.writes) > 0 {
+			klog.FromContext(ctx).Info("Decided", "wrote", page.account.writes, "why", "the Rollout is gone")
+		}
+	}()
 	for _, change := range changes {
 		if err := t.lead(ctx, key.Namespace, page, change); err != nil {
 			return err

@@ -4,6 +4,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -193,7 +193,7 @@ func (t *term) lead(ctx context.Context, namespace string, page *entry, change e
 		return refusedAs("SwitchingServiceFailed", fmt.Sprintf("the selector of Service %q cannot be changed", change.Name), err)
 	}
 	page.expectService(written.UID, written.ResourceVersion, t.config.Clock.Now())
-	klog.FromContext(ctx).V(2).Info("Switched", "service", change.Name, "hash", change.Hash)
+	page.wroteToHost(t.config.Clock.Now(), "Service %s to %s", change.Name, cmp.Or(change.Hash, "no revision"))
 	return nil
 }
 

@@ -141,7 +141,7 @@ func (t *term) reconcile(ctx context.Context, key types.NamespacedName) (time.Du
 		klog.FromContext(ctx).Info("The caches lack the last write, reading from the servers", "patience", cachePatience)
 		return t.reconcileLive(ctx, key, page)
 	}
-	decision := t.decide(t.snapshot(seen, page))
+	decision := t.timed(t.snapshot(seen, page))
 	if writes(decision) && !page.verified {
 		return t.reconcileLive(ctx, key, page)
 	}
@@ -158,14 +158,22 @@ func (t *term) reconcileLive(ctx context.Context, key types.NamespacedName, page
 		return 0, err
 	}
 	page.verified = true
-	decision := t.decide(t.snapshot(seen, page))
+	decision := t.timed(t.snapshot(seen, page))
 	return withPatience(decision.RequeueAfter), t.act(ctx, seen, page, decision)
 }
 
 // act writes what was decided. If a write failed that may have been made all the same, the caches are not
 // believed again before the servers were asked.
 func (t *term) act(ctx context.Context, seen *observation, page *entry, decision engine.Decision) error {
+	page.account = account{}
+	since, waiting := t.changes.waiting(seen.served)
+	changed := seen.served
 	err := t.apply(ctx, seen, page, decision)
+	if first := page.account.toHost; waiting && !first.IsZero() {
+		t.changes.tell(changed)
+		changeToHostWrite.Observe(first.Sub(since).Seconds())
+	}
+	tell(ctx, seen.served, page.account, err)
 	if outcomeOf(err) == outcomeError {
 		page.verified = false
 	}

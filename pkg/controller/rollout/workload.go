@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	appsinformers "k8s.io/client-go/informers/apps/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -157,6 +156,6 @@ func (t *term) scaleWorkload(ctx context.Context, namespace string, page *entry,
 		return refusedAs("ScalingWorkloadFailed", fmt.Sprintf("Deployment %q cannot be scaled to %d", change.Name, change.Replicas), err)
 	}
 	page.expectWorkload(written.UID, written.ResourceVersion, t.config.Clock.Now())
-	klog.FromContext(ctx).V(2).Info("Scaled", "deployment", change.Name, "replicas", change.Replicas)
+	page.wroteToHost(t.config.Clock.Now(), "Deployment %s to %d", change.Name, change.Replicas)
 	return nil
 }

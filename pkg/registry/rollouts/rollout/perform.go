@@ -63,35 +63,45 @@ func (errRepeated) Error() string { return "this request was performed before" }
 // for once, on a fresh read. A conflict with the controller's own writes is then retried, while one with
 // anybody else's is answered, since the caller did not mean the state that it led to.
 func (r *VerbREST) perform(ctx context.Context, name string, dryRun []string, manager string, request request) (runtime.Object, error) {
+	answer, result, err := r.performed(ctx, name, dryRun, manager, request)
+	if err != nil {
+		result = resultOf(err)
+	}
+	verbCalls.WithLabelValues(r.verb.name, result).Inc()
+	return answer, err
+}
+
+// performed does that, and says what the call is to be counted under unless it failed.
+func (r *VerbREST) performed(ctx context.Context, name string, dryRun []string, manager string, request request) (_ runtime.Object, result string, err error) {
 	obj, err := r.store.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	first := obj.(*rollouts.Rollout)
 	c := &call{VerbREST: r, name: name, dryRun: dryrun.IsDryRun(dryRun), manager: manager, actor: actorFrom(ctx)}
 	if c.body, err = request.body(first); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := c.valid(); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if c.action, err = c.newAction(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	stored, err := c.perform(ctx, first, request.admit)
 	var repeated errRepeated
 	if errors.As(err, &repeated) {
 		noteRepeated(ctx)
-		return answer(r.verb.newBody(), repeated.rollout, repeated.action), nil
+		return answer(r.verb.newBody(), repeated.rollout, repeated.action), resultRepeated, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	action := &stored.Status.Actions[len(stored.Status.Actions)-1]
 	if !c.dryRun && r.config.Performed != nil {
 		r.config.Performed(stored, action)
 	}
-	return answer(r.verb.newBody(), stored, action), nil
+	return answer(r.verb.newBody(), stored, action), resultOfAction(c.dryRun, action), nil
 }
 
 // valid refuses a body that no Rollout could be asked with.

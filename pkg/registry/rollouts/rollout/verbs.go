@@ -87,6 +87,7 @@ var verbs = []verb{
 }
 
 func newVerbs(store *genericregistry.Store, config *Config) (map[string]rest.Storage, error) {
+	registerMetrics()
 	owners, err := newFieldOwners(config.Scheme, config.Types, store.UpdateStrategy.(strategy).GetResetFields())
 	if err != nil {
 		return nil, err
