@@ -31,6 +31,9 @@ import (
 var host *cluster.Cluster
 
 func TestMain(m *testing.M) {
+	if os.Getenv(serverVariable) != "" {
+		serveAlone()
+	}
 	flag.Parse()
 	if testing.Short() {
 		fmt.Fprintln(os.Stderr, "the integration tests start a control plane, which is not done with -short")
@@ -90,13 +93,7 @@ func newNamespace(t *testing.T) string {
 // start runs a server on a data directory, with its records in a namespace, until the test ends.
 func start(t *testing.T, namespace, dataDir string) *instance {
 	t.Helper()
-	// The next server has a store of its own, and would rightly miss the owners of what this one leaves.
-	t.Cleanup(func() {
-		everything := metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}
-		if err := host.Host.AppsV1().ReplicaSets(metav1.NamespaceDefault).DeleteCollection(context.WithoutCancel(t.Context()), everything, metav1.ListOptions{}); err != nil {
-			t.Error(err)
-		}
-	})
+	forgetReplicaSets(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +123,18 @@ func start(t *testing.T, namespace, dataDir string) *instance {
 	t.Cleanup(s.stop)
 	s.connect(t, namespace, listener.Addr().String())
 	return s
+}
+
+// forgetReplicaSets deletes at the end of the test what it leaves: the next server has a store of its own, and would
+// rightly miss the owners.
+func forgetReplicaSets(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		everything := metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}
+		if err := host.Host.AppsV1().ReplicaSets(metav1.NamespaceDefault).DeleteCollection(context.WithoutCancel(t.Context()), everything, metav1.ListOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func newOptions(namespace, dataDir string) *server.Options {
