@@ -84,6 +84,10 @@ verify: protoc verify-format verify-vet verify-imports ## Check generated code, 
 conformance: ## Write docs/conformance.md from the comments of the end-to-end tests.
 	@$(GO) run -buildvcs=false ./test/conformance
 
+.PHONY: metrics
+metrics: ## Write docs/metrics.md, and the rules for the Prometheus operator, from the source.
+	@$(GO) run -buildvcs=false ./test/metrics
+
 .PHONY: argocd
 argocd: ## Write the ConfigMap for Argo CD from the scripts beside it.
 	@$(GO) run -buildvcs=false ./test/argocd/write
@@ -123,6 +127,17 @@ node-packages:
 	  fi; \
 	fi
 
+# A real Prometheus scrapes the server, and its tool checks the alerts. Tests that find neither say so.
+.PHONY: prometheus
+prometheus:
+	@if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; \
+	  else \
+	    echo "prometheus and promtool are missing, so their tests are skipped. Install them: apt-get install prometheus, or brew install prometheus" >&2; \
+	  fi; \
+	fi
+
 .PHONY: clean
 clean: ## Stop the local control plane and delete all that was built and stored.
 	@[ ! -x $(LOCALCLUSTER) ] || $(LOCALCLUSTER) down
@@ -134,9 +149,9 @@ clean: ## Stop the local control plane and delete all that was built and stored.
 test: verify test-unit test-simulator test-mutation test-integration test-e2e test-real ## Run all checks and tests that continuous integration runs.
 
 .PHONY: test-unit
-test-unit: ## Run the unit tests.
+test-unit: prometheus ## Run the unit tests.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
-	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/argocd/... ./test/conformance ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/...
+	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/argocd/... ./test/conformance ./test/metrics ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/...
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
 
 # Without the race detector: a journey has no goroutines, and there are to be many.
@@ -154,7 +169,7 @@ test-integration: localcluster ## Run the server with an embedded etcd in proces
 
 # What these tests do most of the time is wait, so that more of them than there are processors run at once.
 .PHONY: test-e2e
-test-e2e: localcluster ## Run everything end to end on local control planes.
+test-e2e: localcluster prometheus ## Run everything end to end on local control planes.
 	$(GO) test -buildvcs=false -count=1 -timeout 40m -parallel 4 ./test/cluster/... ./test/e2e/...
 
 .PHONY: test-real

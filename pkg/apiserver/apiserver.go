@@ -4,6 +4,7 @@
 package apiserver
 
 import (
+	"context"
 	"net/http"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -22,6 +23,8 @@ import (
 type ExtraConfig struct {
 	// Host is the cluster in which pods run. Its client has no throttle and forwards warnings.
 	Host kubernetes.Interface
+	// Writing is told of each Rollout that a request is about to store; nil if nobody wants to know.
+	Writing func(context.Context, *rollouts.Rollout)
 	// Gate wraps the handler of every request, on every listener: it is closed until the store is known to
 	// be the one that owns the ReplicaSets of the host.
 	Gate func(http.Handler) http.Handler
@@ -98,6 +101,7 @@ func (c completedConfig) New() (*Server, error) {
 			Revisions:  templates,
 			Deleted:    c.ExtraConfig.Deleted,
 			Performed:  c.ExtraConfig.Performed,
+			Writing:    c.ExtraConfig.Writing,
 			Observer:   c.ExtraConfig.Observer,
 			Clock:      clock.RealClock{},
 			Types:      types,

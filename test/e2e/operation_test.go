@@ -121,7 +121,7 @@ func TestHealthAndMetrics(t *testing.T) {
 		}
 	}
 	got := s.ask(component.URL, http.MethodGet, "/metrics", "")
-	s.contains(got.body, "workqueue_depth", `sluice_rollouts{phase="Paused"}`, "sluice_reconcile_duration_seconds", "sluice_leader 1")
+	s.contains(got.body, "workqueue_depth", `sluice_rollouts{phase="Paused",strategy="canary"}`, "sluice_reconcile_duration_seconds", "sluice_leader 1")
 }
 
 // A pod that is deleted from outside is replaced, in mid-update too.

@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
@@ -113,7 +115,15 @@ func TestALineForEachDecision(t *testing.T) {
 				return found
 			}
 			final := s.updateInSteps(t, "logged")
-			told := decisions()
+			var told []decided
+			// What is logged is read a moment after what is stored.
+			err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+				told = decisions()
+				return len(told) > 0 && told[len(told)-1].Revision == 2 && told[len(told)-1].Phase == "Healthy", nil
+			})
+			if err != nil {
+				t.Errorf("no line tells that it is Healthy: %v", err)
+			}
 			holdsUp(t, told)
 			s.sizesAsTold(t, final, told)
 			time.Sleep(quietFor) // Nothing can be waited for where nothing is to happen.

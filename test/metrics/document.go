@@ -73,6 +73,7 @@ const preface = `<!-- Written by "make metrics" from the source and from artifac
 - [Metrics of every API server](#metrics-of-every-api-server)
 - [Dashboard and alerts](#dashboard-and-alerts)
 - [Logs](#logs)
+- [Traces](#traces)
 
 ## Who may read them
 
@@ -134,4 +135,27 @@ The controller logs one line for each decision that changed something, and none 
 | ` + "`unfinished`" + ` | What kept it from writing more, if anything did |
 
 ` + "`--v=2`" + ` adds Events, conflicts and refusals, ` + "`--v=4`" + ` what is waited for.
+
+## Traces
+
+With ` + "`--tracing-config-file`" + ` the server sends OpenTelemetry spans to a collector, by OTLP over gRPC:
+
+` + "```yaml" + `
+apiVersion: apiserver.config.k8s.io/v1
+kind: TracingConfiguration
+endpoint: otel-collector.monitoring.svc:4317
+samplingRatePerMillion: 10000
+` + "```" + `
+
+Their ` + "`service.name`" + ` is ` + "`sluice-apiserver`" + `. A promote, as any other verb or change of a spec, is one trace: the request, with
+admission, etcd and the dry run of a template in the cluster; ` + "`Decide`" + `, the decision that follows from it, with
+` + "`rollout.namespace`, `rollout.name`, `rollout.revision`, `rollout.phase`, `rollout.wrote` and `rollout.why`" + `; and each write that it makes
+to the cluster and of the status. The cluster's own API server gets the trace with those, and adds its spans if it traces too.
+
+- Decisions after the first that wrote something are traces of their own, with a link to the request: an update may take weeks.
+  Decisions that change nothing have no span.
+- Which request led to a state is known to the replica that served it, of the newest 1,024 of them. Where another one leads,
+  its decisions are traces of their own, without a link.
+- A trace that a caller brings is continued for members of ` + "`system:masters` and `system:monitoring`" + `; for others, and so for what comes
+  through the aggregator in their name, it becomes a link. That is how every Kubernetes API server has it.
 `

@@ -44,13 +44,10 @@ func (o *Options) genericConfig() (*genericapiserver.RecommendedConfig, error) {
 	if err := o.applyStorage(config); err != nil {
 		return nil, err
 	}
-	if err := recommended.Traces.ApplyTo(nil, &config.Config); err != nil {
-		return nil, err
-	}
 	if err := recommended.SecureServing.ApplyToConfig(&config.Config); err != nil {
 		return nil, err
 	}
-	observeServing(config.SecureServing.Cert, o.EmbedsEtcd())
+	observeServing(config.SecureServing.Cert)
 	if err := recommended.Authentication.ApplyTo(&config.Authentication, config.SecureServing, config.OpenAPIConfig); err != nil {
 		return nil, err
 	}
@@ -64,6 +61,10 @@ func (o *Options) genericConfig() (*genericapiserver.RecommendedConfig, error) {
 		return nil, err
 	}
 	config.ClientConfig.UserAgent = userAgent
+	// Before this, the client of the host would get a trace for each request that belongs to none.
+	if err := o.applyTraces(&config.Config); err != nil {
+		return nil, err
+	}
 	return config, o.applyAdmission(config)
 }
 

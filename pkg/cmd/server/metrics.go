@@ -35,14 +35,16 @@ var (
 // registerMetrics registers the metrics of this package, once per process.
 var registerMetrics = sync.OnceFunc(func() { legacyregistry.RawMustRegister(certificateExpiration); legacyregistry.MustRegister(etcdQuota) })
 
-// observeServing has the metrics tell of a certificate, and of an etcd.
-func observeServing(certificate dynamiccertificates.CertKeyContentProvider, embedded bool) {
+// setQuota tells how large the database of the embedded etcd may become.
+func setQuota(bytes float64) {
+	registerMetrics()
+	etcdQuota.Set(bytes)
+}
+
+// observeServing has the metrics tell of a certificate.
+func observeServing(certificate dynamiccertificates.CertKeyContentProvider) {
 	served.Store(&certificate)
 	registerMetrics()
-	etcdQuota.Set(0)
-	if embedded {
-		etcdQuota.Set(etcdQuotaBytes)
-	}
 }
 
 // expiration is when what is served expires; 0 if there is nothing, or nothing that can be read.

@@ -79,9 +79,11 @@ func NewCommand(ctx context.Context) *cobra.Command {
 // Run serves until ctx is done, or until something that it cannot do without has failed. The embedded etcd
 // is up before anything else and down after everything else.
 func (o *Options) Run(ctx context.Context) error {
+	setQuota(0)
 	if !o.EmbedsEtcd() {
 		return o.serve(ctx)
 	}
+	setQuota(etcdQuotaBytes)
 	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir)
 	if err != nil {
 		return err
@@ -118,6 +120,7 @@ func (o *Options) serve(ctx context.Context) error {
 		return err
 	}
 	defer clients.Close()
+	origins := apiserver.NewOrigins()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	gate := ownerguard.NewGate(rollouts.GroupName)
@@ -137,11 +140,14 @@ func (o *Options) serve(ctx context.Context) error {
 		LeaderElection: o.LeaderElection,
 		EnsureMirrored: guard.Mirror().Ensure,
 		NoteMirrored:   guard.Mirror().Note,
+		TracerProvider: generic.TracerProvider,
+		Origin:         origins.Of,
 	})
 	config := &apiserver.Config{
 		GenericConfig: generic,
 		ExtraConfig: apiserver.ExtraConfig{
 			Host:      clients.host,
+			Writing:   origins.Note,
 			Gate:      gate.Wrap,
 			Deleted:   remember(ctx, guard),
 			Observer:  acting,
@@ -213,6 +219,7 @@ func (c *clients) Close() {
 // connect makes the clients: to the host, to ourselves in process, and to etcd for our own records.
 func (o *Options) connect(generic *genericapiserver.RecommendedConfig) (*clients, error) {
 	hostREST := hostConfig(generic.ClientConfig)
+	hostREST.Wrap(traced(generic.TracerProvider))
 	host, err := kubernetes.NewForConfig(hostREST)
 	if err != nil {
 		return nil, err
@@ -223,6 +230,7 @@ func (o *Options) connect(generic *genericapiserver.RecommendedConfig) (*clients
 	}
 	loopback := rest.CopyConfig(generic.LoopbackClientConfig)
 	loopback.QPS = -1
+	loopback.Wrap(traced(generic.TracerProvider))
 	loopback.ContentType = runtime.ContentTypeProtobuf
 	own, err := versioned.NewForConfig(loopback)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
@@ -73,6 +75,11 @@ type Config struct {
 	// NoteMirrored does the same soon, without being waited for. It is called before ReplicaSets are
 	// scaled or deleted. nil as above.
 	NoteMirrored func(resourceVersion uint64)
+	// TracerProvider makes the spans of decisions. nil means that there are none.
+	TracerProvider trace.TracerProvider
+	// Origin returns the trace of the request that led to a state of a Rollout; an invalid one if that is not known. nil
+	// means that none is.
+	Origin func(OriginKey) trace.SpanContext
 	// Changed is told of every Rollout of which anything has changed in the caches: itself, its ReplicaSets,
 	// its pods or its Services. It is called in a handler of an informer, so it must not block. nil if nobody wants to know.
 	Changed func(types.NamespacedName)
@@ -111,6 +118,12 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.NoteMirrored == nil {
 		c.NoteMirrored = func(uint64) {}
+	}
+	if c.TracerProvider == nil {
+		c.TracerProvider = noop.NewTracerProvider()
+	}
+	if c.Origin == nil {
+		c.Origin = func(OriginKey) trace.SpanContext { return trace.SpanContext{} }
 	}
 	if c.Changed == nil {
 		c.Changed = func(types.NamespacedName) {}

@@ -47,6 +47,8 @@ type entry struct {
 	uid types.UID
 	// account is what the present look has written.
 	account account
+	// followed is the change whose trace a decision was made part of already.
+	followed OriginKey
 	// verified is true once a decision to write was made on live reads in this term: a new leader's
 	// caches may lack the last writes of the one before.
 	verified bool

@@ -8,8 +8,9 @@ import (
 
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
-	// The metrics of the leader election and of the work queue register themselves.
+	// The metrics of the leader election, of clients and of the work queue register themselves.
 	_ "k8s.io/component-base/metrics/prometheus/clientgo/leaderelection"
+	_ "k8s.io/component-base/metrics/prometheus/restclient"
 	_ "k8s.io/component-base/metrics/prometheus/workqueue"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"

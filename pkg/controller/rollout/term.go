@@ -141,14 +141,15 @@ func (t *term) reconcile(ctx context.Context, key types.NamespacedName) (time.Du
 		klog.FromContext(ctx).Info("The caches lack the last write, reading from the servers", "patience", cachePatience)
 		return t.reconcileLive(ctx, key, page)
 	}
+	start := time.Now()
 	decision := t.timed(t.snapshot(seen, page))
 	if writes(decision) && !page.verified {
 		return t.reconcileLive(ctx, key, page)
 	}
 	if !writes(decision) {
-		return decision.RequeueAfter, t.act(ctx, seen, page, decision)
+		return decision.RequeueAfter, t.act(ctx, seen, page, decision, start)
 	}
-	return withPatience(decision.RequeueAfter), t.act(ctx, seen, page, decision)
+	return withPatience(decision.RequeueAfter), t.act(ctx, seen, page, decision, start)
 }
 
 // reconcileLive does as reconcile, by what the servers say instead of the caches.
@@ -158,19 +159,28 @@ func (t *term) reconcileLive(ctx context.Context, key types.NamespacedName, page
 		return 0, err
 	}
 	page.verified = true
+	start := time.Now()
 	decision := t.timed(t.snapshot(seen, page))
-	return withPatience(decision.RequeueAfter), t.act(ctx, seen, page, decision)
+	return withPatience(decision.RequeueAfter), t.act(ctx, seen, page, decision, start)
 }
 
 // act writes what was decided. If a write failed that may have been made all the same, the caches are not
 // believed again before the servers were asked.
-func (t *term) act(ctx context.Context, seen *observation, page *entry, decision engine.Decision) error {
+func (t *term) act(ctx context.Context, seen *observation, page *entry, decision engine.Decision, start time.Time) error {
+	if !writes(decision) {
+		return t.apply(ctx, seen, page, decision)
+	}
 	page.account = account{}
 	since, waiting := t.changes.waiting(seen.served)
-	changed := seen.served
+	decidedOn := seen.served
+	ctx, span := t.span(ctx, decidedOn, page, start)
 	err := t.apply(ctx, seen, page, decision)
+	if len(page.account.writes) > 0 {
+		page.followed = originOf(decidedOn)
+	}
+	end(span, seen.served, page.account, err)
 	if first := page.account.toHost; waiting && !first.IsZero() {
-		t.changes.tell(changed)
+		t.changes.tell(decidedOn)
 		changeToHostWrite.Observe(first.Sub(since).Seconds())
 	}
 	tell(ctx, seen.served, page.account, err)

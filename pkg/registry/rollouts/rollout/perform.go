@@ -230,6 +230,9 @@ func (c *call) commit(ctx context.Context, first *rollouts.Rollout) (*rollouts.R
 		if err == nil && !c.asShown(changed) {
 			return nil, c.overtaken(current)
 		}
+		if err == nil && !c.dryRun && c.config.Writing != nil {
+			c.config.Writing(ctx, changed)
+		}
 		return changed, c.refusedOrNil(current, err)
 	}), c.dryRun, nil)
 	if err != nil {

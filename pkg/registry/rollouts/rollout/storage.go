@@ -53,6 +53,9 @@ type Config struct {
 	// Observer shows what the controller sees, for plan and explain, which are 503 if it is nil, and for warnings of
 	// Services that are not there.
 	Observer Observer
+	// Writing is told of each Rollout that a request changes, just before it is stored, if it is; nil if nobody wants to
+	// know.
+	Writing func(ctx context.Context, rollout *rollouts.Rollout)
 	// Performed is told of each verb that was performed, after it was stored; nil if nobody wants to know.
 	Performed func(rollout *rollouts.Rollout, action *rollouts.RolloutAction)
 }
@@ -89,7 +92,7 @@ var (
 
 // NewStorage returns the storages, which share one store.
 func NewStorage(config Config) (*Storage, error) {
-	main := strategy{config.Scheme, names.SimpleNameGenerator, config.Observer}
+	main := strategy{config.Scheme, names.SimpleNameGenerator, config.Observer, config.Writing}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &rollouts.Rollout{} },
 		NewListFunc:               func() runtime.Object { return &rollouts.RolloutList{} },

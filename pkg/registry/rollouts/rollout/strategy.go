@@ -37,6 +37,8 @@ type strategy struct {
 	names.NameGenerator
 	// observer shows the Services of the host; nil if nobody looks at them.
 	observer Observer
+	// writing is told of what is about to be stored; nil if nobody wants to know.
+	writing func(context.Context, *rollouts.Rollout)
 }
 
 var (
@@ -63,7 +65,7 @@ func (strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 }
 
 // PrepareForCreate gives a new Rollout the status that its template, resolved before, implies.
-func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
+func (s strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 	rollout := obj.(*rollouts.Rollout)
 	rollout.Status = rollouts.RolloutStatus{}
 	rollout.Generation = 1
@@ -72,6 +74,7 @@ func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 	} else if resolution := resolutionFrom(ctx); resolution != nil {
 		rollout.Status = engine.Created(rollout, *resolution, userName(ctx)).Status
 	}
+	s.tell(ctx, rollout)
 }
 
 // Validate validates a new Rollout.
@@ -100,7 +103,7 @@ func (strategy) AllowUnconditionalUpdate(context.Context) bool { return true }
 
 // PrepareForUpdate keeps the stored status but for what the change of spec implies, and counts the
 // generation.
-func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
+func (s strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 	rollout, stored := obj.(*rollouts.Rollout), old.(*rollouts.Rollout)
 	rollout.Status = stored.Status
 	if apiequality.Semantic.DeepEqual(rollout.Spec, stored.Spec) {
@@ -108,6 +111,14 @@ func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 	}
 	rollout.Generation = stored.Generation + 1
 	rollout.Status = engine.Edited(stored, rollout, resolutionFrom(ctx), userName(ctx)).Status
+	s.tell(ctx, rollout)
+}
+
+// tell tells whoever wants to know that a Rollout is about to be stored.
+func (s strategy) tell(ctx context.Context, rollout *rollouts.Rollout) {
+	if s.writing != nil {
+		s.writing(ctx, rollout)
+	}
 }
 
 // ValidateUpdate validates a changed Rollout.
