@@ -64,3 +64,23 @@ func TestRestartWaitsWhilePausedByHand(t *testing.T) {
 		t.Errorf("%d pods were restarted after that, want 4", w.Written.Evictions)
 	}
 }
+
+// Else both take the pods that may be missing: one by the new size, another by its eviction.
+func TestRestartWaitsWhilePodsAreMoved(t *testing.T) {
+	w := deployed(t, bounded(rollout(4, weight(50), pause("")), "0", "1"))
+	w.must(w.Restart())
+	w.edit("image v2", image("v2"))
+	moves, evictions := 0, 0
+	for range 60 {
+		d := w.Reconcile()
+		if evictions += len(d.Evict); d.Create != nil || len(d.Scale) > 0 {
+			if moves++; len(d.Evict) > 0 {
+				t.Errorf("pods are moved and evicted at once: %+v", d)
+			}
+		}
+		w.Turn()
+	}
+	if moves < 4 || evictions == 0 {
+		t.Errorf("%d decisions moved pods, %d pods were evicted: this shows nothing", moves, evictions)
+	}
+}
