@@ -50,7 +50,7 @@ func (d *decider) movePods() {
 	next, older := split{b.canary.size, b.stable.size}, sizes(b.older)
 	switch {
 	case d.releasing: // Its clients are led to one revision only, until that is observed to have ended.
-		next = d.whileReleasing()
+		next, older = d.whileReleasing(b)
 	case !d.frozen():
 		next, older = b.move()
 	}
