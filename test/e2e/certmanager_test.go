@@ -51,6 +51,30 @@ func (s *scenario) serveCertManager() {
 	}
 }
 
+// rendered is what matters here of a manifest that kustomize has made.
+type rendered struct {
+	Metadata struct {
+		Name, Namespace string
+		Annotations     map[string]string
+	}
+	Spec struct {
+		SecretName string
+		DNSNames   []string
+		Template   struct {
+			Spec struct {
+				Containers []struct {
+					Args         []string
+					VolumeMounts []struct{ Name, MountPath string }
+				}
+				Volumes []struct {
+					Name   string
+					Secret struct{ SecretName string }
+				}
+			}
+		}
+	}
+}
+
 // The component makes an overlay of ours take its certificate from cert-manager: what it makes is accepted by the
 // cluster, and all parts name each other rightly.
 func TestCertManagerComponent(t *testing.T) {
@@ -71,31 +95,9 @@ func TestCertManagerComponent(t *testing.T) {
 	s.contains(run("apply", "-k", folder, "--dry-run=server", "--server-side", "--force-conflicts", "--validate=strict"),
 		"issuer.cert-manager.io/sluice-ca serverside-applied", "certificate.cert-manager.io/sluice-apiserver serverside-applied", "statefulset.apps/sluice-apiserver serverside-applied")
 
-	var made struct {
-		Metadata struct {
-			Name, Namespace string
-			Annotations     map[string]string
-		}
-		Spec struct {
-			SecretName string
-			DNSNames   []string
-			Template   struct {
-				Spec struct {
-					Containers []struct {
-						Args         []string
-						VolumeMounts []struct{ Name, MountPath string }
-					}
-					Volumes []struct {
-						Name   string
-						Secret struct{ SecretName string }
-					}
-				}
-			}
-		}
-	}
 	var secret, injected, issued, args, mounted string
 	for _, document := range strings.Split(run("kustomize", folder), "\n---\n") {
-		made.Metadata.Annotations, made.Spec.Volumes = nil, nil
+		var made rendered
 		s.must(yaml.Unmarshal([]byte(document), &made))
 		switch {
 		case strings.Contains(document, "\nkind: Certificate\n") && made.Metadata.Name == "sluice-apiserver":
