@@ -89,10 +89,11 @@ func (d *decider) release() {
 }
 
 // surplusInUpdate is true while a Service keeps clients on the stable revision of a canary update, of which there are
-// more new pods than its step says, or may be: they were made for another strategy, and go before clients can reach them.
+// more new pods than its step says, or may be: they were made for another strategy, and go before clients can reach
+// them. Clients of a stable revision that has no pod for them lose nothing.
 func (d *decider) surplusInUpdate() bool {
 	r, current := d.rollout, poolOf(d.current)
-	return blueGreen(r) == nil && updateInFlight(r) && d.stable != nil && d.selected(r.Status.StableRS) &&
+	return blueGreen(r) == nil && updateInFlight(r) && d.stable != nil && d.selected(r.Status.StableRS) && poolOf(d.stable).available > 0 &&
 		(!current.observed || current.occupies() > d.settled().canary)
 }
 

@@ -110,3 +110,23 @@ func TestStableServiceIsHandedOverOnce(t *testing.T) {
 		}
 	}
 }
+
+// A Service that keeps clients on a stable revision without any pod does not wait for new pods to go, which must stay.
+func TestAServiceWithoutPodsIsGivenBackAtOnce(t *testing.T) {
+	r := blueGreen(0)
+	image("bad")(&r.Spec)
+	w := newWorld(t, r)
+	w.AddService("demo-active")
+	w.AddService("demo-preview")
+	w.settle()
+	w.edit("image v2, 1 replica", func(spec *rollouts.RolloutSpec) { image("v2")(spec); scale(1)(spec) })
+	w.Reconcile()
+	w.edit("canary", func(spec *rollouts.RolloutSpec) {
+		spec.Strategy = bounded(rollout(1, pause("")), "25%", "25%").Spec.Strategy
+	})
+	w.settle()
+	w.pods("0 1")
+	if hash := w.LeadsTo("demo-active"); hash != "" {
+		t.Errorf("clients are led to %s, which has no pod", hash)
+	}
+}
