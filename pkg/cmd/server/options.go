@@ -56,8 +56,13 @@ type Options struct {
 	ServiceName string
 	// AcceptDataLoss gives up Rollouts that ReplicaSets of the host belong to and the store has not.
 	AcceptDataLoss bool
+	// Snapshots are about copies of the embedded store.
+	Snapshots SnapshotOptions
 	// LeaderElection are the times of the Lease by which one replica's controller acts.
 	LeaderElection rollout.LeaderElection
+
+	// embedded is true while the etcd of Recommended is the embedded one, which runs.
+	embedded bool
 }
 
 // NewOptions returns the defaults.
@@ -91,6 +96,7 @@ func NewOptions() *Options {
 		DataDir:     DefaultDataDir,
 		Namespace:   namespace,
 		ServiceName: DefaultServiceName,
+		Snapshots:   newSnapshotOptions(),
 		LeaderElection: rollout.LeaderElection{
 			LeaseDuration: rollout.DefaultLeaseDuration,
 			RenewDeadline: rollout.DefaultRenewDeadline,
@@ -103,6 +109,7 @@ func NewOptions() *Options {
 func (o *Options) Flags() cliflag.NamedFlagSets {
 	var sets cliflag.NamedFlagSets
 	o.addOwnFlags(sets.FlagSet("sluice"))
+	o.Snapshots.addFlags(sets.FlagSet("snapshots"))
 	o.addElectionFlags(sets.FlagSet("leader election"))
 	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
 	o.Recommended.Etcd.AddFlags(sets.FlagSet("etcd"))
@@ -179,6 +186,7 @@ func (o *Options) Validate() error {
 		errs = append(errs, fmt.Errorf("--leader-elect-renew-deadline (%v) must be longer than %.1f times --leader-elect-retry-period (%v), and that more than 0",
 			o.LeaderElection.RenewDeadline, leaderelection.JitterFactor, o.LeaderElection.RetryPeriod))
 	}
+	errs = append(errs, o.Snapshots.validate(o)...)
 	errs = append(errs, o.ServerRun.Validate()...)
 	errs = append(errs, o.Recommended.SecureServing.Validate()...)
 	errs = append(errs, o.Recommended.Authentication.Validate()...)
