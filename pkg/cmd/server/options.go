@@ -124,13 +124,18 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	return sets
 }
 
-func (o *Options) addOwnFlags(flags *pflag.FlagSet) {
+// addHostFlags adds what leads to the host, and to our records there.
+func (o *Options) addHostFlags(flags *pflag.FlagSet) {
 	o.Recommended.CoreAPI.AddFlags(flags)
 	flags.Lookup("kubeconfig").Usage = "Kubeconfig of the host cluster. If unset, the server takes the identity of the pod that it runs in."
-	flags.StringVar(&o.DataDir, "data-dir", o.DataDir,
-		"Folder of the embedded etcd. One process at a time may use it. Not used if --etcd-servers is given.")
 	flags.StringVar(&o.Namespace, "namespace", o.Namespace,
 		"Namespace of the server in the host cluster, where its Lease, the identity of its store and its serving certificate are kept. Taken from POD_NAMESPACE if that is set.")
+}
+
+func (o *Options) addOwnFlags(flags *pflag.FlagSet) {
+	o.addHostFlags(flags)
+	flags.StringVar(&o.DataDir, "data-dir", o.DataDir,
+		"Folder of the embedded etcd. One process at a time may use it. Not used if --etcd-servers is given.")
 	flags.StringVar(&o.ServiceName, "service-name", o.ServiceName,
 		"Service, in --namespace, by which the host cluster reaches the server: what the serving certificate is made for.")
 	flags.BoolVar(&o.AcceptDataLoss, "accept-data-loss", o.AcceptDataLoss,

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/storage/value"
 
+	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apiserver"
 	"sluice.dev/sluice/pkg/cmd/server/snapshot"
 )
@@ -37,7 +38,7 @@ func newSnapshotCommand(ctx context.Context) *cobra.Command {
 	plain := &cobra.Command{}
 	command.SetUsageFunc(plain.UsageFunc())
 	command.SetHelpFunc(plain.HelpFunc())
-	command.AddCommand(newSaveCommand(ctx), newVerifyCommand(ctx), newRestoreCommand())
+	command.AddCommand(newSaveCommand(ctx), newVerifyCommand(ctx), newRestoreCommand(), newRebuildCommand(ctx))
 	return command
 }
 
@@ -139,8 +140,10 @@ func (o *Options) verify(ctx context.Context, path, format string, out io.Writer
 
 // reading says how stored objects are read.
 func (o *Options) reading(ctx context.Context) (snapshot.Reading, error) {
+	resource := rollouts.Resource("rollouts")
 	reading := snapshot.Reading{
 		Prefix:     o.Recommended.Etcd.StorageConfig.Prefix,
+		Resources:  map[string]schema.GroupResource{storageFactory(*o.Recommended.Etcd).ResourcePrefix(resource): resource},
 		RecordRoot: o.recordRoot(),
 		Decoder:    apiserver.Codecs.UniversalDeserializer(),
 	}

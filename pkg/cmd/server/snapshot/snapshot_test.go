@@ -20,9 +20,11 @@ import (
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/apiserver"
 	"sluice.dev/sluice/pkg/apiserver/ownerguard"
@@ -94,14 +96,14 @@ func stored(t *testing.T, name string) string {
 	return string(content)
 }
 
-var reading = Reading{Prefix: "/registry", RecordRoot: "/sluice.dev", Decoder: apiserver.Codecs.UniversalDeserializer()}
+var reading = Reading{Prefix: "/registry", Resources: map[string]schema.GroupResource{"rollouts": rollouts.Resource("rollouts")}, RecordRoot: "/sluice.dev", Decoder: apiserver.Codecs.UniversalDeserializer()}
 
 func TestWhatIsSavedIsWhatIsRestored(t *testing.T) {
 	config, client, stop := startEtcd(t, filepath.Join(t.TempDir(), "etcd"), one)
 	put(t, client, "/sluice.dev/identity", `{"identity":"store","revision":7}`)
-	put(t, client, "/registry/sluice.dev/rollouts/shop/cart", stored(t, "cart"))
-	put(t, client, "/registry/sluice.dev/rollouts/shop/gone", stored(t, "gone"))
-	if _, err := client.Delete(t.Context(), "/registry/sluice.dev/rollouts/shop/gone"); err != nil {
+	put(t, client, "/registry/rollouts/shop/cart", stored(t, "cart"))
+	put(t, client, "/registry/rollouts/shop/gone", stored(t, "gone"))
+	if _, err := client.Delete(t.Context(), "/registry/rollouts/shop/gone"); err != nil {
 		t.Fatal(err)
 	}
 	last := put(t, client, "/elsewhere", "something else's")
@@ -182,7 +184,7 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 
 func TestADamagedSnapshotIsRefused(t *testing.T) {
 	config, client, _ := startEtcd(t, filepath.Join(t.TempDir(), "etcd"), one)
-	put(t, client, "/registry/sluice.dev/rollouts/shop/cart", stored(t, "cart"))
+	put(t, client, "/registry/rollouts/shop/cart", stored(t, "cart"))
 	path := filepath.Join(t.TempDir(), "a.db")
 	if err := Save(t.Context(), config, path); err != nil {
 		t.Fatal(err)
@@ -218,15 +220,15 @@ func TestADamagedSnapshotIsRefused(t *testing.T) {
 
 func TestAnObjectThatCannotBeReadIsNamed(t *testing.T) {
 	config, client, _ := startEtcd(t, filepath.Join(t.TempDir(), "etcd"), one)
-	put(t, client, "/registry/sluice.dev/rollouts/shop/cart", stored(t, "cart"))
-	put(t, client, "/registry/sluice.dev/rollouts/shop/torn", stored(t, "torn")[:40])
-	put(t, client, "/registry/sluice.dev/rollouts/shop/sealed", "k8s:enc:aescbc:v1:key1:xyz")
+	put(t, client, "/registry/rollouts/shop/cart", stored(t, "cart"))
+	put(t, client, "/registry/rollouts/shop/torn", stored(t, "torn")[:40])
+	put(t, client, "/registry/rollouts/shop/sealed", "k8s:enc:aescbc:v1:key1:xyz")
 	path := filepath.Join(t.TempDir(), "a.db")
 	if err := Save(t.Context(), config, path); err != nil {
 		t.Fatal(err)
 	}
 	report, err := Verify(t.Context(), path, reading)
-	if err == nil || !strings.Contains(err.Error(), "/registry/sluice.dev/rollouts/shop/torn") {
+	if err == nil || !strings.Contains(err.Error(), "/registry/rollouts/shop/torn") {
 		t.Errorf("the error is %v", err)
 	}
 	if report.Objects["Rollout.v1alpha1.sluice.dev"] != 1 || report.Encrypted["aescbc:v1:key1"] != 1 || len(report.Unreadable) != 1 {

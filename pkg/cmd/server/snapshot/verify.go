@@ -27,6 +27,8 @@ var encrypted = []byte("k8s:enc:")
 type Reading struct {
 	// Prefix is what the keys of all objects begin with, as --etcd-prefix has it.
 	Prefix string
+	// Resources are the stored resources, by the segment of the key after the prefix.
+	Resources map[string]schema.GroupResource
 	// RecordRoot is where the owner guard keeps its record.
 	RecordRoot string
 	// Decoder decodes stored objects.
@@ -90,7 +92,8 @@ func (r *Report) fill(ctx context.Context, c *contents, reading Reading) error {
 	}
 	objects := strings.TrimSuffix(reading.Prefix, "/") + "/"
 	for _, key := range c.keys("") {
-		resource, isObject := resourceOf(strings.TrimPrefix(key, objects))
+		segment, _, _ := strings.Cut(strings.TrimPrefix(key, objects), "/")
+		resource, isObject := reading.Resources[segment]
 		switch {
 		case strings.HasPrefix(key, strings.TrimSuffix(reading.RecordRoot, "/")+"/"):
 			continue
@@ -107,15 +110,6 @@ func (r *Report) fill(ctx context.Context, c *contents, reading Reading) error {
 		}
 	}
 	return nil
-}
-
-// resourceOf tells which resource a key belongs to: GROUP/RESOURCE/... in the group that this server has.
-func resourceOf(key string) (schema.GroupResource, bool) {
-	segments := strings.Split(key, "/")
-	if len(segments) < 3 || !strings.Contains(segments[0], ".") {
-		return schema.GroupResource{}, false
-	}
-	return schema.GroupResource{Group: segments[0], Resource: segments[1]}, true
 }
 
 // count decodes one object and counts it.
