@@ -139,6 +139,6 @@ func (v StoreVerdict) Message() string {
 			fmt.Fprintf(&b, " and %d more", n-namedMissing)
 		}
 	}
-	b.WriteString("; nothing is answered so that no pod is deleted or rolled back: restore the store, or start the server once with --accept-data-loss, which first detaches the ReplicaSets of missing Rollouts")
+	b.WriteString("; nothing is answered so that no pod is deleted or rolled back: restore the newest copy of the store; then, or if there is none, run sluice-apiserver snapshot rebuild, which makes missing Rollouts anew from their ReplicaSets; or start the server once with --accept-data-loss, which first detaches the ReplicaSets of missing Rollouts")
 	return b.String()
 }

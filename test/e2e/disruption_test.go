@@ -35,6 +35,7 @@ func TestDisruption(t *testing.T) {
 		{"detach", detach},
 		{"older copy of the store", olderCopyOfStore},
 		{"store wiped", storeWiped},
+		{"backup and restore", drill},
 		{"leader killed", leaderKilled},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(newScenario(t, local)) })

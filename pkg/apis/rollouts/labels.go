@@ -16,6 +16,13 @@ const (
 	// AuthorAnnotation is on a ReplicaSet whose template somebody is known to have written: that user. Of
 	// several the newest is named.
 	AuthorAnnotation = "sluice.dev/author"
+	// SpecAnnotation is on every ReplicaSet that Sluice creates: spec of the Rollout at that time, as JSON of the served
+	// version, without template, replicas, paused and restartAt. It is what a Rollout that was lost is rebuilt from, and
+	// nothing else reads it.
+	SpecAnnotation = "sluice.dev/rollout-spec"
+	// RebuiltAnnotation is on a Rollout that 'sluice-apiserver snapshot rebuild' made of its ReplicaSets: when, in
+	// RFC 3339, and what could not be known.
+	RebuiltAnnotation = "sluice.dev/rebuilt"
 	// OutcomeAnnotation is on a ReplicaSet whose newest revision has come to an end: OutcomePromoted or
 	// OutcomeAborted. Undo goes by it.
 	OutcomeAnnotation = "sluice.dev/outcome"

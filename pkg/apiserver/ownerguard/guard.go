@@ -156,6 +156,32 @@ func (g *Guard) judge(ctx context.Context) (engine.StoreVerdict, error) {
 	return verdict, nil
 }
 
+// Judge judges the store as it is now, and changes nothing. Missing Rollouts are named in the verdict.
+func (g *Guard) Judge(ctx context.Context) (engine.StoreVerdict, error) {
+	_, _, evidence, err := g.records(ctx)
+	if err != nil {
+		return engine.StoreVerdict{}, err
+	}
+	verdict := engine.JudgeStore(evidence)
+	if !verdict.Look {
+		return verdict, nil
+	}
+	if err := g.look(ctx, &evidence); err != nil {
+		return verdict, err
+	}
+	return engine.JudgeStore(evidence), nil
+}
+
+// Accept makes the store the one that the host knows, whatever it lacks: by a new identity in both records. A server that
+// runs on it and has refused it ends with ErrStoreReplaced.
+func (g *Guard) Accept(ctx context.Context) error {
+	stored, cm, _, err := g.records(ctx)
+	if err != nil {
+		return err
+	}
+	return g.record(ctx, stored, cm, nil)
+}
+
 // sameRecord tells whether a store that was refused is the one that is right now: then the host was
 // repaired. Otherwise the right store was put in the place of the one that this process has read.
 func sameRecord(a, b *engine.StoreRecord) bool {

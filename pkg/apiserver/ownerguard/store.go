@@ -38,8 +38,8 @@ type Endpoints struct {
 	CertFile, KeyFile, CAFile string
 }
 
-// Dial connects to etcd. The caller closes the client.
-func Dial(e Endpoints) (*clientv3.Client, error) {
+// ClientConfig is how a client of etcd is configured to reach it. It reads the TLS files.
+func (e Endpoints) ClientConfig() (clientv3.Config, error) {
 	config := clientv3.Config{
 		Endpoints:            e.ServerList,
 		DialTimeout:          20 * time.Second,
@@ -51,9 +51,18 @@ func Dial(e Endpoints) (*clientv3.Client, error) {
 		tlsInfo := transport.TLSInfo{CertFile: e.CertFile, KeyFile: e.KeyFile, TrustedCAFile: e.CAFile}
 		tlsConfig, err := tlsInfo.ClientConfig()
 		if err != nil {
-			return nil, fmt.Errorf("TLS files for etcd: %w", err)
+			return clientv3.Config{}, fmt.Errorf("TLS files for etcd: %w", err)
 		}
 		config.TLS = tlsConfig
+	}
+	return config, nil
+}
+
+// Dial connects to etcd. The caller closes the client.
+func Dial(e Endpoints) (*clientv3.Client, error) {
+	config, err := e.ClientConfig()
+	if err != nil {
+		return nil, err
 	}
 	client, err := clientv3.New(config)
 	if err != nil {
@@ -97,7 +106,22 @@ type state struct {
 	revision uint64
 }
 
-func (s *Store) key() string { return path.Join(s.root, "identity") }
+func (s *Store) key() string { return RecordKey(s.root) }
+
+// RecordKey is the key of the record below a root.
+func RecordKey(root string) string { return path.Join(root, "identity") }
+
+// ParseRecord reads the value of the record's key.
+func ParseRecord(value []byte) (engine.StoreRecord, error) {
+	var r storedRecord
+	if err := json.Unmarshal(value, &r); err != nil {
+		return engine.StoreRecord{}, err
+	}
+	if r.Identity == "" {
+		return engine.StoreRecord{}, errors.New("it names no identity")
+	}
+	return engine.StoreRecord(r), nil
+}
 
 // read fails with ErrStoreReplaced, for ever, once etcd has gone back.
 func (s *Store) read(ctx context.Context) (state, error) {
@@ -118,11 +142,11 @@ func (s *Store) read(ctx context.Context) (state, error) {
 	if len(resp.Kvs) == 0 {
 		return st, nil
 	}
-	var r storedRecord
-	if err := json.Unmarshal(resp.Kvs[0].Value, &r); err != nil || r.Identity == "" {
+	r, err := ParseRecord(resp.Kvs[0].Value)
+	if err != nil {
 		return state{}, fmt.Errorf("the identity of the store, etcd key %s, cannot be read (%w): restore the store", s.key(), err)
 	}
-	st.record = &engine.StoreRecord{Identity: r.Identity, Revision: r.Revision}
+	st.record = &r
 	st.modified = resp.Kvs[0].ModRevision
 	return st, nil
 }

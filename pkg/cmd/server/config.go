@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	quota "k8s.io/apiserver/pkg/quota/v1/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -72,9 +73,13 @@ func (o *Options) genericConfig() (*genericapiserver.RecommendedConfig, error) {
 func (o *Options) applyStorage(config *genericapiserver.RecommendedConfig) error {
 	etcd := *o.Recommended.Etcd
 	etcd.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
-	factory := serverstorage.NewDefaultStorageFactory(etcd.StorageConfig, etcd.DefaultStorageMediaType, apiserver.Codecs,
+	return etcd.ApplyWithStorageFactoryTo(storageFactory(etcd), &config.Config)
+}
+
+// storageFactory says where objects are stored, and in which form.
+func storageFactory(etcd genericoptions.EtcdOptions) *serverstorage.DefaultStorageFactory {
+	return serverstorage.NewDefaultStorageFactory(etcd.StorageConfig, etcd.DefaultStorageMediaType, apiserver.Codecs,
 		serverstorage.NewDefaultResourceEncodingConfig(apiserver.Scheme), serverstorage.NewResourceConfig(), nil)
-	return etcd.ApplyWithStorageFactoryTo(factory, &config.Config)
 }
 
 func (o *Options) applyAdmission(config *genericapiserver.RecommendedConfig) error {

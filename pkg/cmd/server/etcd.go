@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"k8s.io/klog/v2"
@@ -25,6 +26,10 @@ const (
 	// etcdProgressInterval is how often idle watches are told the current revision; the watch cache
 	// of the API server needs it to answer consistent lists.
 	etcdProgressInterval = 5 * time.Second
+	// etcdFolder is the folder of etcd in the data directory, socketName the name of its socket there.
+	etcdFolder, socketName = "etcd", "etcd.sock"
+	// etcdMember is the name of the member, and etcdPeerURL its address as such, where nothing listens.
+	etcdMember, etcdPeerURL = "sluice", "http://127.0.0.1:2380"
 	// maxSocketPath is how long the path of a unix socket may be everywhere. Unit: bytes.
 	maxSocketPath = 100
 )
@@ -66,7 +71,7 @@ func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, er
 	if err := e.placeSocket(dataDir); err != nil {
 		return nil, err
 	}
-	config := etcdConfig(filepath.Join(dataDir, "etcd"), e.socket)
+	config := etcdConfig(filepath.Join(dataDir, etcdFolder), e.socket)
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newEtcdLog(e.level))
 	if e.etcd, err = embed.StartEtcd(config); err != nil {
 		return nil, fmt.Errorf("starting etcd in %s: %w", dataDir, err)
@@ -105,31 +110,42 @@ func makePrivateDir(dir string) error {
 }
 
 // placeSocket chooses where clients connect: in the data directory, unless its path is too long for
-// the address of a socket.
+// the address of a socket. Then a link in the data directory leads to it, for other commands on it.
 func (e *EmbeddedEtcd) placeSocket(dataDir string) (err error) {
-	e.socket = filepath.Join(dataDir, "etcd.sock")
-	if len(e.socket) <= maxSocketPath {
+	inDataDir := filepath.Join(dataDir, socketName)
+	if err := os.Remove(inDataDir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing the socket that an earlier process has left: %w", err)
+	}
+	if e.socket = inDataDir; len(e.socket) <= maxSocketPath {
 		return nil
 	}
 	if e.socketDir, err = os.MkdirTemp("", "sluice-etcd-"); err != nil {
 		return fmt.Errorf("folder for the socket of etcd: %w", err)
 	}
-	e.socket = filepath.Join(e.socketDir, "etcd.sock")
-	return nil
+	e.socket = filepath.Join(e.socketDir, socketName)
+	return os.Symlink(e.socket, inDataDir)
+}
+
+// socketOf is the socket of the etcd that runs on a data directory.
+func socketOf(dataDir string) string {
+	inDataDir := filepath.Join(dataDir, socketName)
+	if elsewhere, err := os.Readlink(inDataDir); err == nil {
+		return elsewhere
+	}
+	return inDataDir
 }
 
 func etcdConfig(dir, socket string) *embed.Config {
 	client := url.URL{Scheme: "unix", Path: socket}
-	// A member has a peer address in any case; nothing listens there.
-	peer := url.URL{Scheme: "http", Host: "127.0.0.1:2380"}
 
 	cfg := embed.NewConfig()
-	cfg.Name = "sluice"
+	cfg.Name = etcdMember
 	cfg.Dir = dir
 	cfg.ListenClientUrls = []url.URL{client}
 	cfg.AdvertiseClientUrls = []url.URL{client}
 	cfg.ListenPeerUrls = nil
-	cfg.AdvertisePeerUrls = []url.URL{peer}
+	// A member has a peer address in any case.
+	cfg.AdvertisePeerUrls = types.MustNewURLs([]string{etcdPeerURL})
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.EnableGRPCGateway = false
 	cfg.QuotaBackendBytes = etcdQuotaBytes

@@ -20,12 +20,15 @@ type dirLock struct {
 	file *fileutil.LockedFile
 }
 
+// errDirInUse says that another process has the data directory.
+var errDirInUse = errors.New("in use")
+
 // lockDir takes the directory, or says at once which process has it. etcd would wait for ever.
 func lockDir(dir string) (*dirLock, error) {
 	path := filepath.Join(dir, "lock")
 	file, err := fileutil.TryLockFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fileutil.ErrLocked) {
-		return nil, fmt.Errorf("data directory %s is in use by %s: stop that process, or give this one another --data-dir", dir, lockHolder(path))
+		return nil, fmt.Errorf("data directory %s is %w by %s: stop that process, or give this one another --data-dir", dir, errDirInUse, lockHolder(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("taking data directory %s: %w", dir, err)

@@ -60,8 +60,13 @@ type Options struct {
 	Certificates CertificateLifetimes
 	// AcceptDataLoss gives up Rollouts that ReplicaSets of the host belong to and the store has not.
 	AcceptDataLoss bool
+	// Snapshots are about copies of the embedded store.
+	Snapshots SnapshotOptions
 	// LeaderElection are the times of the Lease by which one replica's controller acts.
 	LeaderElection rollout.LeaderElection
+
+	// embedded is true while the etcd of Recommended is the embedded one, which runs.
+	embedded bool
 }
 
 // NewOptions returns the defaults.
@@ -95,6 +100,7 @@ func NewOptions() *Options {
 		DataDir:      DefaultDataDir,
 		Namespace:    namespace,
 		ServiceName:  DefaultServiceName,
+		Snapshots:    newSnapshotOptions(),
 		Certificates: DefaultCertificateLifetimes,
 		LeaderElection: rollout.LeaderElection{
 			LeaseDuration: rollout.DefaultLeaseDuration,
@@ -108,6 +114,7 @@ func NewOptions() *Options {
 func (o *Options) Flags() cliflag.NamedFlagSets {
 	var sets cliflag.NamedFlagSets
 	o.addOwnFlags(sets.FlagSet("sluice"))
+	o.Snapshots.addFlags(sets.FlagSet("snapshots"))
 	o.addElectionFlags(sets.FlagSet("leader election"))
 	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
 	o.Recommended.Etcd.AddFlags(sets.FlagSet("etcd"))
@@ -123,13 +130,18 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	return sets
 }
 
-func (o *Options) addOwnFlags(flags *pflag.FlagSet) {
+// addHostFlags adds what leads to the host, and to our records there.
+func (o *Options) addHostFlags(flags *pflag.FlagSet) {
 	o.Recommended.CoreAPI.AddFlags(flags)
 	flags.Lookup("kubeconfig").Usage = "Kubeconfig of the host cluster. If unset, the server takes the identity of the pod that it runs in."
-	flags.StringVar(&o.DataDir, "data-dir", o.DataDir,
-		"Folder of the embedded etcd. One process at a time may use it. Not used if --etcd-servers is given.")
 	flags.StringVar(&o.Namespace, "namespace", o.Namespace,
 		"Namespace of the server in the host cluster, where its Lease, the identity of its store and its serving certificate are kept. Taken from POD_NAMESPACE if that is set.")
+}
+
+func (o *Options) addOwnFlags(flags *pflag.FlagSet) {
+	o.addHostFlags(flags)
+	flags.StringVar(&o.DataDir, "data-dir", o.DataDir,
+		"Folder of the embedded etcd. One process at a time may use it. Not used if --etcd-servers is given.")
 	flags.StringVar(&o.ServiceName, "service-name", o.ServiceName,
 		"Service, in --namespace, by which the host cluster reaches the server: what the serving certificate is made for.")
 	flags.BoolVar(&o.AcceptDataLoss, "accept-data-loss", o.AcceptDataLoss,
@@ -185,6 +197,7 @@ func (o *Options) Validate() error {
 		errs = append(errs, fmt.Errorf("--leader-elect-renew-deadline (%v) must be longer than %.1f times --leader-elect-retry-period (%v), and that more than 0",
 			o.LeaderElection.RenewDeadline, leaderelection.JitterFactor, o.LeaderElection.RetryPeriod))
 	}
+	errs = append(errs, o.Snapshots.validate(o)...)
 	errs = append(errs, o.Certificates.validate())
 	errs = append(errs, o.ServerRun.Validate()...)
 	errs = append(errs, o.Recommended.SecureServing.Validate()...)

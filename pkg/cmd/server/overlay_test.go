@@ -41,6 +41,18 @@ func TestTheShippedStatefulSetFitsTheServer(t *testing.T) {
 	if !slices.ContainsFunc(container.VolumeMounts, inVolume) {
 		t.Errorf("--data-dir=%s is not a folder directly in the volume of the data", options.DataDir)
 	}
+	inSnapshots := func(mount corev1.VolumeMount) bool {
+		return mount.Name == "snapshots" && filepath.Dir(options.Snapshots.Dir) == mount.MountPath
+	}
+	if !slices.ContainsFunc(container.VolumeMounts, inSnapshots) {
+		t.Errorf("--snapshot-dir=%s is not a folder directly in a volume of its own", options.Snapshots.Dir)
+	}
+	// Each is a claim, so that neither goes with the pod.
+	for _, name := range []string{"data", "snapshots"} {
+		if !slices.ContainsFunc(set.Spec.VolumeClaimTemplates, func(claim corev1.PersistentVolumeClaim) bool { return claim.Name == name }) {
+			t.Errorf("there is no claim for the volume %s", name)
+		}
+	}
 	// The rest of the disk is read-only, and the built-in audit policy is read from a temporary file.
 	if !slices.ContainsFunc(container.VolumeMounts, func(mount corev1.VolumeMount) bool { return mount.MountPath == "/tmp" }) {
 		t.Error("there is no folder for temporary files")

@@ -46,7 +46,8 @@ func NewCommand(ctx context.Context) *cobra.Command {
 		Use:   "sluice-apiserver",
 		Short: "Serve rollouts.sluice.dev and run its controller",
 		Long: "sluice-apiserver is an aggregated API server: it serves the API group sluice.dev to the Kubernetes API server\n" +
-			"of a cluster, keeps its objects in an etcd of its own, and turns them into ReplicaSets in that cluster.",
+			"of a cluster, keeps its objects in an etcd of its own, and turns them into ReplicaSets in that cluster.\n" +
+			"sluice-apiserver snapshot --help tells of copies of that etcd.",
 		Version:       version.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -73,6 +74,7 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	}
 	columns, _, _ := term.TerminalSize(command.OutOrStdout())
 	cliflag.SetUsageAndHelpFunc(command, sets, columns)
+	command.AddCommand(newSnapshotCommand(ctx))
 	return command
 }
 
@@ -84,12 +86,15 @@ func (o *Options) Run(ctx context.Context) error {
 		return o.serve(ctx)
 	}
 	setQuota(etcdQuotaBytes)
+	if err := o.restoreIfAsked(ctx); err != nil {
+		return err
+	}
 	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir)
 	if err != nil {
 		return err
 	}
 	defer etcd.Close()
-	o.Recommended.Etcd.StorageConfig.Transport.ServerList = etcd.Endpoints()
+	o.Recommended.Etcd.StorageConfig.Transport.ServerList, o.embedded = etcd.Endpoints(), true
 	serving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -158,6 +163,11 @@ func (o *Options) serve(ctx context.Context) error {
 	if server, err = config.Complete().New(); err != nil {
 		return err
 	}
+	stopSnapshots, err := o.takeSnapshots(ctx, gate)
+	if err != nil {
+		return err
+	}
+	defer stopSnapshots()
 	err = run(ctx, server.GenericAPIServer, gate, guard, acting)
 	if cause := context.Cause(ctx); errors.Is(cause, ownerguard.ErrStoreReplaced) {
 		return cause

@@ -5,6 +5,7 @@ package rollout
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -13,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/engine"
 )
 
@@ -21,6 +23,9 @@ var errNameTaken = errors.New("the name is taken")
 
 // create makes the ReplicaSet of a new revision.
 func (t *term) create(ctx context.Context, seen *observation, page *entry, wanted *appsv1.ReplicaSet) error {
+	if err := describe(wanted, seen.served); err != nil {
+		return err
+	}
 	client := t.config.Host.AppsV1().ReplicaSets(seen.served.Namespace)
 	hostWrites.WithLabelValues("create", "replicasets").Inc()
 	created, err := client.Create(ctx, wanted, metav1.CreateOptions{FieldManager: fieldManager})
@@ -36,6 +41,28 @@ func (t *term) create(ctx context.Context, seen *observation, page *entry, wante
 	}
 	page.expectReplicaSet(created.UID, created.ResourceVersion, t.config.Clock.Now())
 	page.wroteToHost(t.config.Clock.Now(), "created ReplicaSet %s with %d", created.Name, *created.Spec.Replicas)
+	return nil
+}
+
+// describe writes on a new ReplicaSet what its Rollout is, so that it can be rebuilt should the store be lost. What the
+// ReplicaSet tells by itself, and what is of the moment, is left out.
+func describe(rs *appsv1.ReplicaSet, r *v1alpha1.Rollout) error {
+	whole, err := json.Marshal(r.Spec)
+	if err != nil {
+		return err
+	}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(whole, &fields); err != nil {
+		return err
+	}
+	for _, told := range []string{"template", "replicas", "paused", "restartAt"} {
+		delete(fields, told)
+	}
+	spec, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	metav1.SetMetaDataAnnotation(&rs.ObjectMeta, rollouts.SpecAnnotation, string(spec))
 	return nil
 }
 
