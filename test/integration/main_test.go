@@ -88,7 +88,7 @@ func newNamespace(t *testing.T) string {
 }
 
 // start runs a server on a data directory, with its records in a namespace, until the test ends.
-func start(t *testing.T, namespace, dataDir string) *instance {
+func start(t *testing.T, namespace, dataDir string, changes ...func(*server.Options)) *instance {
 	t.Helper()
 	// The next server has a store of its own, and would rightly miss the owners of what this one leaves.
 	t.Cleanup(func() {
@@ -105,6 +105,9 @@ func start(t *testing.T, namespace, dataDir string) *instance {
 	options.Recommended.SecureServing.Listener = listener
 	options.Recommended.SecureServing.BindAddress = net.IPv4(127, 0, 0, 1)
 	options.Recommended.SecureServing.BindPort = listener.Addr().(*net.TCPAddr).Port
+	for _, change := range changes {
+		change(options)
+	}
 	options.Complete()
 	if err := options.Validate(); err != nil {
 		t.Fatal(err)
