@@ -118,7 +118,7 @@ func (o *Options) takeSnapshots(ctx context.Context, gate *ownerguard.Gate) (sto
 	return func() { cancel(); running.Wait() }, nil
 }
 
-// restoreIfAsked makes the store of a snapshot if the options say so and it is not there yet. A store without a single key,
+// restoreIfAsked makes the store of a snapshot if the options say so and it is not there yet. A store without an object,
 // as a server makes it that was started on an empty volume and then refused to answer, gives way.
 func (o *Options) restoreIfAsked(ctx context.Context) error {
 	if o.Snapshots.RestoreFrom == "" {
@@ -158,7 +158,7 @@ func restoreInto(path, dataDir string, member snapshot.Member) error {
 	return snapshot.Restore(path, filepath.Join(dataDir, etcdFolder), member)
 }
 
-// removeEmptyStore removes the etcd of the data directory if it has no key.
+// removeEmptyStore removes the etcd of the data directory if nothing was ever stored in it.
 func (o *Options) removeEmptyStore(ctx context.Context) error {
 	dir := filepath.Join(o.DataDir, etcdFolder)
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
@@ -169,7 +169,7 @@ func (o *Options) removeEmptyStore(ctx context.Context) error {
 		return err
 	}
 	defer etcd.Close()
-	keys, err := countKeys(ctx, etcd.Endpoints())
+	keys, err := o.countKeys(ctx, etcd.Endpoints())
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -44,16 +45,20 @@ func (o *Options) openStore(ctx context.Context) (release func(), err error) {
 	return etcd.Close, nil
 }
 
-// countKeys counts all keys of an etcd.
-func countKeys(ctx context.Context, endpoints []string) (int64, error) {
+// countKeys counts the objects and the records of our own in an etcd. What the storage layer keeps for itself, to agree on
+// compactions, is there also when nothing was ever stored.
+func (o *Options) countKeys(ctx context.Context, endpoints []string) (count int64, err error) {
 	client, err := ownerguard.Dial(ownerguard.Endpoints{ServerList: endpoints})
 	if err != nil {
 		return 0, err
 	}
 	defer client.Close()
-	all, err := client.Get(ctx, "", clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil {
-		return 0, fmt.Errorf("counting the keys of the store: %w", err)
+	for _, prefix := range []string{o.Recommended.Etcd.StorageConfig.Prefix, o.recordRoot()} {
+		found, err := client.Get(ctx, strings.TrimSuffix(prefix, "/")+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if err != nil {
+			return 0, fmt.Errorf("counting the keys of the store: %w", err)
+		}
+		count += found.Count
 	}
-	return all.Count, nil
+	return count, nil
 }

@@ -81,7 +81,7 @@ func TestRestoreCommandRefusesAStoreThatRunsOrIsThere(t *testing.T) {
 func TestRestoreFromAtTheStart(t *testing.T) {
 	lost, folder := filepath.Join(t.TempDir(), "lost"), t.TempDir()
 	e, client := startEtcd(t, lost)
-	if _, err := client.Put(t.Context(), "/k", "v"); err != nil {
+	if _, err := client.Put(t.Context(), "/registry/k", "v"); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := runCommand(t, "save", folder, "--data-dir="+lost); err != nil {
@@ -92,16 +92,19 @@ func TestRestoreFromAtTheStart(t *testing.T) {
 	options := NewOptions()
 	options.DataDir, options.Snapshots.RestoreFrom = filepath.Join(t.TempDir(), "new"), folder
 	// A server that was started on the new volume before anybody knew has made an empty store there.
-	empty, _ := startEtcd(t, options.DataDir)
+	empty, emptyClient := startEtcd(t, options.DataDir)
+	if _, err := emptyClient.Put(t.Context(), "compact_rev_key", "7"); err != nil {
+		t.Fatal(err)
+	}
 	empty.Close()
 	if err := options.restoreIfAsked(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	restored, client := startEtcd(t, options.DataDir)
-	if got, err := client.Get(t.Context(), "/k"); err != nil || len(got.Kvs) != 1 {
+	if got, err := client.Get(t.Context(), "/registry/k"); err != nil || len(got.Kvs) != 1 {
 		t.Fatalf("restored was %v; %v", got, err)
 	}
-	if _, err := client.Put(t.Context(), "/since", "v"); err != nil {
+	if _, err := client.Put(t.Context(), "/registry/since", "v"); err != nil {
 		t.Fatal(err)
 	}
 	restored.Close()
@@ -110,7 +113,7 @@ func TestRestoreFromAtTheStart(t *testing.T) {
 	if err := options.restoreIfAsked(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := valueIn(t, options.DataDir, "/since"); got != "v" {
+	if got := valueIn(t, options.DataDir, "/registry/since"); got != "v" {
 		t.Errorf("a second start has lost what was written since: %q", got)
 	}
 
@@ -118,7 +121,7 @@ func TestRestoreFromAtTheStart(t *testing.T) {
 	if err := options.restoreIfAsked(t.Context()); err == nil || !strings.Contains(err.Error(), "which is not overwritten") {
 		t.Errorf("a store with keys: %v", err)
 	}
-	if got := valueIn(t, lost, "/k"); got != "v" {
+	if got := valueIn(t, lost, "/registry/k"); got != "v" {
 		t.Errorf("what was there is %q", got)
 	}
 }

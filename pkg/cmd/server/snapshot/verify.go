@@ -23,6 +23,9 @@ import (
 // encrypted is what begins every value that was encrypted at rest.
 var encrypted = []byte("k8s:enc:")
 
+// compactKey is what the storage layer of API servers keeps in etcd, so that one of them compacts it.
+const compactKey = "compact_rev_key"
+
 // Reading says how the objects in a store are to be read.
 type Reading struct {
 	// Prefix is what the keys of all objects begin with, as --etcd-prefix has it.
@@ -95,7 +98,7 @@ func (r *Report) fill(ctx context.Context, c *contents, reading Reading) error {
 		segment, _, _ := strings.Cut(strings.TrimPrefix(key, objects), "/")
 		resource, isObject := reading.Resources[segment]
 		switch {
-		case strings.HasPrefix(key, strings.TrimSuffix(reading.RecordRoot, "/")+"/"):
+		case key == compactKey, strings.HasPrefix(key, strings.TrimSuffix(reading.RecordRoot, "/")+"/"):
 			continue
 		case !strings.HasPrefix(key, objects) || !isObject:
 			r.OtherKeys++
