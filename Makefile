@@ -20,6 +20,8 @@ NODE_PACKAGES := $(if $(filter 0,$(shell id -u)),node-packages)
 UP_FLAGS ?=
 # Flags for "make bench", as in: make bench BENCH_FLAGS="--only=trees"
 BENCH_FLAGS ?=
+# The platforms of "make image", with a comma between them.
+PLATFORMS ?= linux/amd64,linux/arm64
 # How many journeys "make test-simulator" makes, and what their seeds count from.
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
@@ -69,8 +71,8 @@ build: localcluster ## Build all binaries into _local/bin.
 	@$(LOCALCLUSTER) build
 
 .PHONY: image
-image: localcluster ## Write OCI archives of sluice-apiserver and of the demo application, without a container engine; PUSH=NAME pushes the first.
-	@$(LOCALCLUSTER) image --output _output/images $(if $(PUSH),--push $(PUSH))
+image: localcluster ## Write OCI archives of sluice-apiserver and of the demo application, and SBOMs, without a container engine; PUSH=NAME pushes the first.
+	@$(LOCALCLUSTER) image --output _output/images --platforms $(PLATFORMS) $(if $(PUSH),--push $(PUSH))
 
 .PHONY: generate
 generate: protoc ## Regenerate everything that is generated from pkg/apis.
