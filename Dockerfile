@@ -1,5 +1,5 @@
 # The image of Sluice, by a container engine. "make image" makes the same one without: the same binary, certificates,
-# user and entry point. Layers made here carry the time of the build, so that
+# user and entry point, which a test of test/install compares. Layers made here carry the time of the build, so that
 # the digest is another one.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=v0.1.0 --tag REGISTRY/sluice-apiserver:v0.1.0 --push .

@@ -75,8 +75,10 @@ image: localcluster ## Write OCI archives of sluice-apiserver and of the demo ap
 	@$(LOCALCLUSTER) image --output _output/images --platforms $(PLATFORMS) $(if $(PUSH),--push $(PUSH))
 
 .PHONY: generate
-generate: protoc ## Regenerate everything that is generated from pkg/apis.
+generate: protoc ## Regenerate everything that is generated from pkg/apis, and what the chart has of artifacts/base.
 	@hack/update-codegen.sh
+	@rm -rf charts/sluice/base && mkdir charts/sluice/base
+	@cp $(filter-out %/kustomization.yaml,$(wildcard artifacts/base/*.yaml)) charts/sluice/base
 
 .PHONY: verify
 verify: protoc verify-format verify-vet verify-imports ## Check generated code, format, vet and imports.
@@ -95,6 +97,7 @@ verify-format:
 verify-vet:
 	@$(GO) vet ./...
 	@$(GO) -C hack/localcluster vet ./...
+	@$(GO) -C test/install vet ./...
 
 .PHONY: verify-imports
 verify-imports:
@@ -129,7 +132,7 @@ clean: ## Stop the local control plane and delete all that was built and stored.
 ##  Tests
 
 .PHONY: test
-test: verify test-unit test-simulator test-mutation test-integration test-e2e test-real ## Run all checks and tests that continuous integration runs.
+test: verify test-unit test-simulator test-mutation test-integration test-install test-e2e test-real ## Run all checks and tests that continuous integration runs.
 
 .PHONY: test-unit
 test-unit: ## Run the unit tests.
@@ -150,6 +153,10 @@ test-mutation: ## Break the engine in small ways, one after another: its tests m
 test-integration: localcluster ## Run the server with an embedded etcd in process.
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration/...
 
+.PHONY: test-install
+test-install: localcluster ## Compare chart, overlays, image and Dockerfile, and apply them to a control plane.
+	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 30m ./...
+
 # What these tests do most of the time is wait, so that more of them than there are processors run at once.
 .PHONY: test-e2e
 test-e2e: localcluster ## Run everything end to end on local control planes.
@@ -166,3 +173,4 @@ test-long: localcluster ## Run what takes too long for every change: more random
 	$(MAKE) test-mutation MUTANTS=all
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
+	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
