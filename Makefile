@@ -20,6 +20,8 @@ NODE_PACKAGES := $(if $(filter 0,$(shell id -u)),node-packages)
 UP_FLAGS ?=
 # Flags for "make bench", as in: make bench BENCH_FLAGS="--only=trees"
 BENCH_FLAGS ?=
+# The platforms of "make image", with a comma between them.
+PLATFORMS ?= linux/amd64,linux/arm64
 # How many journeys "make test-simulator" makes, and what their seeds count from.
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
@@ -69,12 +71,14 @@ build: localcluster ## Build all binaries into _local/bin.
 	@$(LOCALCLUSTER) build
 
 .PHONY: image
-image: localcluster ## Write OCI archives of sluice-apiserver and of the demo application, without a container engine; PUSH=NAME pushes the first.
-	@$(LOCALCLUSTER) image --output _output/images $(if $(PUSH),--push $(PUSH))
+image: localcluster ## Write OCI archives of sluice-apiserver and of the demo application, and SBOMs, without a container engine; PUSH=NAME pushes the first.
+	@$(LOCALCLUSTER) image --output _output/images --platforms $(PLATFORMS) $(if $(PUSH),--push $(PUSH))
 
 .PHONY: generate
-generate: protoc ## Regenerate everything that is generated from pkg/apis.
+generate: protoc ## Regenerate everything that is generated from pkg/apis, and what the chart has of artifacts/base.
 	@hack/update-codegen.sh
+	@rm -rf charts/sluice/base && mkdir charts/sluice/base
+	@cp $(filter-out %/kustomization.yaml,$(wildcard artifacts/base/*.yaml)) charts/sluice/base
 
 .PHONY: verify
 verify: protoc verify-format verify-vet verify-imports ## Check generated code, format, vet and imports.
@@ -101,6 +105,7 @@ verify-format:
 verify-vet:
 	@$(GO) vet ./...
 	@$(GO) -C hack/localcluster vet ./...
+	@$(GO) -C test/install vet ./...
 
 .PHONY: verify-imports
 verify-imports:
@@ -146,7 +151,7 @@ clean: ## Stop the local control plane and delete all that was built and stored.
 ##  Tests
 
 .PHONY: test
-test: verify test-unit test-simulator test-mutation test-integration test-e2e test-real ## Run all checks and tests that continuous integration runs.
+test: verify test-unit test-simulator test-mutation test-integration test-install test-e2e test-real ## Run all checks and tests that continuous integration runs.
 
 .PHONY: test-unit
 test-unit: prometheus ## Run the unit tests.
@@ -167,6 +172,10 @@ test-mutation: ## Break the engine in small ways, one after another: its tests m
 test-integration: localcluster ## Run the server with an embedded etcd in process.
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration/...
 
+.PHONY: test-install
+test-install: localcluster ## Compare chart, overlays, image and Dockerfile, and apply them to a control plane.
+	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 30m ./...
+
 # What these tests do most of the time is wait, so that more of them than there are processors run at once.
 .PHONY: test-e2e
 test-e2e: localcluster prometheus ## Run everything end to end on local control planes.
@@ -184,3 +193,4 @@ test-long: localcluster ## Run what takes too long for every change: more random
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration -run '^TestCertificatesAreReplacedUnderLoad$$' -v -certificates.lifetime=1m
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
+	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64

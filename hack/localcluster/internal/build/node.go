@@ -6,6 +6,7 @@ package build
 import (
 	"context"
 	"path/filepath"
+	"runtime"
 )
 
 // Static is the folder, below that of all binaries, of those that go into images.
@@ -31,15 +32,21 @@ func Node(ctx context.Context, repository string) []Binary {
 	for _, plugin := range []string{"main/bridge", "main/loopback", "ipam/host-local", "meta/portmap"} {
 		all = append(all, Binary{Name: "cni/" + filepath.Base(plugin), Module: "hack/node/cni", Package: cni + plugin, Flags: "-s -w", Static: true, Pinned: true, Title: "the CNI plugin " + filepath.Base(plugin)})
 	}
-	return append(all, Images(ctx, repository)...)
+	all = append(all, Binary{Name: Static + "/traffic", Module: ".", Package: "./test/traffic", Flags: "-s -w", Static: true, Title: "the load on the demo application"})
+	return append(all, Images(ctx, repository, runtime.GOARCH)...)
 }
 
-// Images are the binaries of our own images.
-func Images(ctx context.Context, repository string) []Binary {
-	return []Binary{
-		{Name: Static + "/sluice-apiserver", Module: ".", Package: "./cmd/apiserver", Static: true, Title: "sluice-apiserver for its image",
-			Flags: "-s -w -X sluice.dev/sluice/pkg/version.Version=" + version(ctx, repository)},
-		{Name: Static + "/demoapp", Module: ".", Package: "./test/demoapp", Flags: "-s -w", Static: true, Title: "the demo application"},
-		{Name: Static + "/traffic", Module: ".", Package: "./test/traffic", Flags: "-s -w", Static: true, Title: "the load on it"},
+// Images are the binaries of our own images, for these architectures.
+func Images(ctx context.Context, repository string, architectures ...string) []Binary {
+	var all []Binary
+	flags := "-s -w -X sluice.dev/sluice/pkg/version.Version=" + Version(ctx, repository)
+	for _, arch := range architectures {
+		all = append(all,
+			Binary{Name: ForImage("sluice-apiserver", arch), Module: ".", Package: "./cmd/apiserver", Static: true, Arch: arch, Flags: flags, Title: "sluice-apiserver for images, " + arch},
+			Binary{Name: ForImage("demoapp", arch), Module: ".", Package: "./test/demoapp", Flags: "-s -w", Static: true, Arch: arch, Title: "the demo application, " + arch})
 	}
+	return all
 }
+
+// ForImage is the path of a binary of our own images, below the folder of all binaries.
+func ForImage(name, arch string) string { return filepath.Join(Static, "linux-"+arch, name) }

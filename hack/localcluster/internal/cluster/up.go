@@ -86,7 +86,7 @@ func Build(ctx context.Context, options Options, reporter *progress.Reporter) er
 	if err := builder.Build(ctx, binaries); err != nil || !options.Real {
 		return err
 	}
-	return images(options.BinDir)
+	return images(options.BinDir, build.Version(ctx, options.Repository))
 }
 
 // refuseRunning names what runs in the folder already.
