@@ -41,6 +41,8 @@ const (
 	firstRetry, lastRetry = 200 * time.Millisecond, 5 * time.Second
 	// storeRecheck and hostRecheck are how often an open guard reads the records again.
 	storeRecheck, hostRecheck = time.Second, time.Minute
+	// judgeTimeout is how long one judgement may take: a large cluster has many ReplicaSets to be listed.
+	judgeTimeout = time.Minute
 )
 
 // Guard decides whether the store may answer, opens the gate, and keeps watching the records: an
@@ -51,6 +53,8 @@ type Guard struct {
 	tombstones *Tombstones
 	// refused is the store that was refused last; nil if none was.
 	refused *state
+	// reach is whether the store answers at all.
+	reach reach
 }
 
 // New returns a guard. Its gate stays closed until Run has judged the store.
@@ -71,6 +75,10 @@ func (g *Guard) Tombstones() *Tombstones { return g.tombstones }
 // an operator repairs takes effect without a restart.
 func (g *Guard) Run(ctx context.Context) {
 	go g.mirror.run(ctx)
+	go g.reach.watch(ctx, func(ctx context.Context) error {
+		_, err := g.Store.read(ctx)
+		return err
+	}, g.Gate.Close)
 	for ctx.Err() == nil {
 		g.judgeUntilServed(ctx)
 		g.watchRecords(ctx)
@@ -81,8 +89,11 @@ func (g *Guard) judgeUntilServed(ctx context.Context) {
 	backoff := wait.Backoff{Duration: firstRetry, Factor: 2, Cap: lastRetry, Steps: 32}
 	last := ""
 	for ctx.Err() == nil {
+		g.reach.wait(ctx)
 		message := ""
-		verdict, err := g.judge(ctx)
+		bounded, cancel := context.WithTimeout(ctx, judgeTimeout)
+		verdict, err := g.judge(bounded)
+		cancel()
 		switch {
 		case errors.Is(err, ErrStoreReplaced):
 			message = err.Error()

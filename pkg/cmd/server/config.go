@@ -5,6 +5,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	quota "k8s.io/apiserver/pkg/quota/v1/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -72,7 +74,12 @@ func (o *Options) applyStorage(config *genericapiserver.RecommendedConfig) error
 	etcd.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
 	factory := serverstorage.NewDefaultStorageFactory(etcd.StorageConfig, etcd.DefaultStorageMediaType, apiserver.Codecs,
 		serverstorage.NewDefaultResourceEncodingConfig(apiserver.Scheme), serverstorage.NewResourceConfig(), nil)
-	return etcd.ApplyWithStorageFactoryTo(factory, &config.Config)
+	if err := etcd.ApplyWithStorageFactoryTo(factory, &config.Config); err != nil {
+		return err
+	}
+	// A restart brings no quorum back: a store that cannot be reached makes the server unready, and not dead.
+	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool { return check.Name() == "etcd" })
+	return nil
 }
 
 func (o *Options) applyAdmission(config *genericapiserver.RecommendedConfig) error {

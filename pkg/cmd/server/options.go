@@ -56,6 +56,8 @@ type Options struct {
 	ServiceName string
 	// AcceptDataLoss gives up Rollouts that ReplicaSets of the host belong to and the store has not.
 	AcceptDataLoss bool
+	// Member makes the embedded etcd one of several.
+	Member MemberOptions
 	// LeaderElection are the times of the Lease by which one replica's controller acts.
 	LeaderElection rollout.LeaderElection
 }
@@ -91,6 +93,7 @@ func NewOptions() *Options {
 		DataDir:     DefaultDataDir,
 		Namespace:   namespace,
 		ServiceName: DefaultServiceName,
+		Member:      newMemberOptions(),
 		LeaderElection: rollout.LeaderElection{
 			LeaseDuration: rollout.DefaultLeaseDuration,
 			RenewDeadline: rollout.DefaultRenewDeadline,
@@ -103,6 +106,7 @@ func NewOptions() *Options {
 func (o *Options) Flags() cliflag.NamedFlagSets {
 	var sets cliflag.NamedFlagSets
 	o.addOwnFlags(sets.FlagSet("sluice"))
+	o.Member.addFlags(sets.FlagSet("members"))
 	o.addElectionFlags(sets.FlagSet("leader election"))
 	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
 	o.Recommended.Etcd.AddFlags(sets.FlagSet("etcd"))
@@ -162,6 +166,7 @@ func (o *Options) Validate() error {
 		if o.DataDir == "" {
 			errs = append(errs, errors.New("--data-dir must not be empty, unless --etcd-servers is given"))
 		}
+		errs = append(errs, o.Member.validate()...)
 	} else {
 		errs = append(errs, o.Recommended.Etcd.Validate()...)
 	}

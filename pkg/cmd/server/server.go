@@ -82,11 +82,13 @@ func (o *Options) Run(ctx context.Context) error {
 	if !o.EmbedsEtcd() {
 		return o.serve(ctx)
 	}
-	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir)
+	etcd, err := o.startEtcd(ctx)
 	if err != nil {
 		return err
 	}
 	defer etcd.Close()
+	// Others lead from the moment on at which this server is told to end: it goes on serving for a while.
+	defer context.AfterFunc(ctx, etcd.HandOver)()
 	o.Recommended.Etcd.StorageConfig.Transport.ServerList = etcd.Endpoints()
 	serving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -102,6 +104,14 @@ func (o *Options) Run(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// startEtcd starts the embedded etcd, alone or as a member of a cluster.
+func (o *Options) startEtcd(ctx context.Context) (*EmbeddedEtcd, error) {
+	if o.Member.Name == "" {
+		return StartEmbeddedEtcd(ctx, o.DataDir)
+	}
+	return o.startMember(ctx)
 }
 
 // serve runs the API server with all that runs beside it.
@@ -137,6 +147,7 @@ func (o *Options) serve(ctx context.Context) error {
 		LeaderElection: o.LeaderElection,
 		EnsureMirrored: guard.Mirror().Ensure,
 		NoteMirrored:   guard.Mirror().Note,
+		Resign:         ctx.Done(),
 	})
 	config := &apiserver.Config{
 		GenericConfig: generic,

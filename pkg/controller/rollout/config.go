@@ -73,6 +73,9 @@ type Config struct {
 	// NoteMirrored does the same soon, without being waited for. It is called before ReplicaSets are
 	// scaled or deleted. nil as above.
 	NoteMirrored func(resourceVersion uint64)
+	// Resign is closed when this replica must not lead any more; its caches are kept until it ends, since
+	// they are read by others. nil means never.
+	Resign <-chan struct{}
 	// Changed is told of every Rollout of which anything has changed in the caches: itself, its ReplicaSets,
 	// its pods or its Services. It is called in a handler of an informer, so it must not block. nil if nobody wants to know.
 	Changed func(types.NamespacedName)
