@@ -31,6 +31,10 @@ import (
 var host *cluster.Cluster
 
 func TestMain(m *testing.M) {
+	if arguments := os.Getenv(childArguments); arguments != "" {
+		beServer(arguments)
+		return
+	}
 	flag.Parse()
 	if testing.Short() {
 		fmt.Fprintln(os.Stderr, "the integration tests start a control plane, which is not done with -short")

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/kubernetes"
@@ -141,6 +142,7 @@ func (o *Options) serve(ctx context.Context) error {
 		Replaced:       end,
 	})
 	acting := apiserver.NewActing(gate, rollout.Config{
+		Identity:       o.identity(),
 		Rollouts:       clients.rollouts,
 		Host:           clients.host,
 		Namespace:      o.Namespace,
@@ -168,6 +170,15 @@ func (o *Options) serve(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// identity is how this server is known in the Lease: by the name of the member, if it is one. Two processes never have
+// the same.
+func (o *Options) identity() string {
+	if o.Member.Name == "" {
+		return ""
+	}
+	return o.Member.Name + "_" + string(uuid.NewUUID())
 }
 
 // run serves, with the guard and the controller beside it, and waits for these at the end, so that the
