@@ -89,7 +89,16 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	defer etcd.Close()
 	// Others lead from the moment on at which this server is told to end: it goes on serving for a while.
-	defer context.AfterFunc(ctx, etcd.HandOver)()
+	handed := make(chan struct{})
+	goesOn := context.AfterFunc(ctx, func() {
+		defer close(handed)
+		etcd.HandOver()
+	})
+	defer func() {
+		if !goesOn() {
+			<-handed
+		}
+	}()
 	o.Recommended.Etcd.StorageConfig.Transport.ServerList = etcd.Endpoints()
 	serving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
