@@ -31,6 +31,9 @@ type Config struct {
 	// AcceptDataLoss makes the guard accept, once in the life of the process, a store that it would
 	// refuse: it detaches the ReplicaSets of missing Rollouts and gives the store a new identity.
 	AcceptDataLoss bool
+	// Clustered says that the store is a cluster, whose members may be too few to decide anything: the gate is closed
+	// while they are.
+	Clustered bool
 	// Replaced is told ErrStoreReplaced, and has to end the process: the gate stays closed from then on.
 	// Nil if nobody wants to know.
 	Replaced func(error)
@@ -75,10 +78,12 @@ func (g *Guard) Tombstones() *Tombstones { return g.tombstones }
 // an operator repairs takes effect without a restart.
 func (g *Guard) Run(ctx context.Context) {
 	go g.mirror.run(ctx)
-	go g.reach.watch(ctx, func(ctx context.Context) error {
-		_, err := g.Store.read(ctx)
-		return err
-	}, g.Gate.Close)
+	if g.Clustered {
+		go g.reach.watch(ctx, func(ctx context.Context) error {
+			_, err := g.Store.read(ctx)
+			return err
+		}, g.Gate.Close)
+	}
 	for ctx.Err() == nil {
 		g.judgeUntilServed(ctx)
 		g.watchRecords(ctx)

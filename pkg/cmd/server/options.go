@@ -60,6 +60,9 @@ type Options struct {
 	Member MemberOptions
 	// LeaderElection are the times of the Lease by which one replica's controller acts.
 	LeaderElection rollout.LeaderElection
+
+	// alone is true once an embedded etcd runs that is no member of a cluster.
+	alone bool
 }
 
 // NewOptions returns the defaults.

@@ -100,6 +100,7 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 	}()
 	o.Recommended.Etcd.StorageConfig.Transport.ServerList = etcd.Endpoints()
+	o.alone = o.Member.Name == ""
 	serving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -148,6 +149,7 @@ func (o *Options) serve(ctx context.Context) error {
 		Host:           ownerguard.NewHost(clients.host.CoreV1(), clients.metadata, o.Namespace, rollouts.Kind("Rollout")),
 		LiveRollouts:   func(ctx context.Context) (map[types.UID]string, error) { return server.Rollouts.Rollout.UIDs(ctx) },
 		AcceptDataLoss: o.AcceptDataLoss,
+		Clustered:      !o.alone,
 		Replaced:       end,
 	})
 	acting := apiserver.NewActing(gate, rollout.Config{
