@@ -162,6 +162,7 @@ test-long: localcluster $(NODE_PACKAGES) ## Run what takes too long for every ch
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
 	$(MAKE) test-simulator JOURNEYS=300000 JOURNEYS_SEED=$$RANDOM
 	$(MAKE) test-mutation MUTANTS=all
+	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration -run '^TestCertificatesAreReplacedUnderLoad$$' -v -certificates.lifetime=1m
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
 	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=30

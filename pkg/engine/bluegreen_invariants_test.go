@@ -234,7 +234,7 @@ func (m *machine) endBlueGreenByAbort() {
 		m.fail("clients are led to %q after an abort, want the stable %q", got, hash)
 	}
 	delay := m.Rollout.Spec.Strategy.BlueGreen.AbortScaleDownDelaySeconds
-	if current := m.Find(m.Rollout.Status.CurrentPodHash); current != nil && ptr.Deref(delay, 30) > 0 && len(m.PodsOf(current)) > 0 {
+	if current := m.Find(m.Rollout.Status.CurrentPodHash); current != nil && m.Rollout.Status.CurrentPodHash != hash && ptr.Deref(delay, 30) > 0 && len(m.PodsOf(current)) > 0 {
 		m.fail("%s still has pods after an abort", current.Name)
 	}
 	lost := slices.DeleteFunc(slices.Clone(had), func(serial int) bool { return slices.Contains(has, serial) })

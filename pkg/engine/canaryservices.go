@@ -24,10 +24,10 @@ func (d *decider) leadCanaryServices(b board, next split) {
 	}
 	c := &canaryServices{decider: d, board: b, next: next}
 	if s := d.service(canary.StableService); s != nil {
-		c.leadTo(s, c.behindStableService(), unrestricted(d.rollout, s))
+		c.leadTo(s, c.behindStableService(s), unrestricted(d.rollout, s))
 	}
 	if s := d.service(canary.CanaryService); s != nil {
-		c.leadTo(s, c.behindCanaryService(), false)
+		c.leadTo(s, c.behindCanaryService(s), false)
 	}
 }
 
@@ -38,11 +38,11 @@ type canaryServices struct {
 }
 
 // behindStableService is the ReplicaSet that stableService should lead to; nil if it should stay where it is.
-func (c *canaryServices) behindStableService() *appsv1.ReplicaSet {
+func (c *canaryServices) behindStableService(s *corev1.Service) *appsv1.ReplicaSet {
 	switch {
 	case c.rollout.Status.StableRS == "":
 		return nil
-	case c.stable != nil && c.serves(c.stable) && !c.handsOver():
+	case c.serves(c.stable) && !(c.serves(c.current) && c.handsOver(s)):
 		return c.stable
 	case c.serves(c.current):
 		return c.current // It is the stable one, or takes over from it, or alone has pods.
@@ -52,7 +52,7 @@ func (c *canaryServices) behindStableService() *appsv1.ReplicaSet {
 }
 
 // behindCanaryService is the same for canaryService.
-func (c *canaryServices) behindCanaryService() *appsv1.ReplicaSet {
+func (c *canaryServices) behindCanaryService(s *corev1.Service) *appsv1.ReplicaSet {
 	st := &c.rollout.Status
 	switch {
 	case st.StableRS == "":
@@ -60,11 +60,12 @@ func (c *canaryServices) behindCanaryService() *appsv1.ReplicaSet {
 	case updateInFlight(c.rollout) && !st.Abort && c.board.goal.canary > 0 && c.serves(c.current):
 		return c.current
 	default:
-		return c.behindStableService()
+		return c.behindStableService(s)
 	}
 }
 
-// serves is true if a ReplicaSet has a pod available, and surely keeps one with what is decided now.
+// serves is true if a ReplicaSet has a pod available, and surely keeps one with what is decided now. What is above its
+// present size is on its way out already, whatever its next size is.
 func (c *canaryServices) serves(rs *appsv1.ReplicaSet) bool {
 	if rs == nil {
 		return false
@@ -74,17 +75,25 @@ func (c *canaryServices) serves(rs *appsv1.ReplicaSet) bool {
 		size = c.next.canary
 	}
 	st := &rs.Status
-	if st.Replicas <= size {
+	if size = min(size, poolOf(rs).size); st.Replicas <= size {
 		return st.AvailableReplicas > 0
 	}
 	return min(st.AvailableReplicas, size-(st.ReadyReplicas-st.AvailableReplicas)) > 0
 }
 
 // handsOver is true when the stable revision is to lose its last pod to the current one, of which then as many pods
-// are available as there is room for beside that one. After the whole update, or at a weight of 100.
-func (c *canaryServices) handsOver() bool {
+// are available as there is room for beside that one. After the whole update, or at a weight of 100. A Service that was
+// led so is not led back, while more pods are made, to the single old one.
+func (c *canaryServices) handsOver(s *corev1.Service) bool {
 	b := c.board
-	return b.goal.stable == 0 && c.next.stable <= b.stable.floor && !c.frozen() && b.canary.available >= max(c.next.canary, 1)
+	switch {
+	case b.goal.stable > 0:
+		return false
+	case leadsTo(s) == hashOf(c.current):
+		return true
+	default:
+		return c.next.stable <= b.stable.floor && !c.frozen() && b.canary.available >= max(c.next.canary, 1)
+	}
 }
 
 // leadTo leads a Service to a ReplicaSet. If it leads to all pods until now, which serves its clients well, the

@@ -68,7 +68,7 @@ func (m *machine) checkStep(s engine.Snapshot, now *rollouts.RolloutStatus) {
 	case list[from].Pause != nil:
 		m.checkPauseOver(s, list[from].Pause)
 	default:
-		m.checkWeightReached(s, *list[from].SetWeight)
+		m.checkWeightReached(s, now.CurrentPodHash, *list[from].SetWeight)
 	}
 }
 
@@ -87,8 +87,8 @@ func (m *machine) checkPauseOver(s engine.Snapshot, p *rollouts.RolloutPause) {
 }
 
 // checkWeightReached holds the pods against a weight, by the share itself and not by the rules of rounding:
-// no split of these pods may be nearer.
-func (m *machine) checkWeightReached(s engine.Snapshot, weight int32) {
+// no split of these pods may be nearer. current is the hash of the new revision, as the decision has found it.
+func (m *machine) checkWeightReached(s engine.Snapshot, current string, weight int32) {
 	n, surge, _ := bounds(s.Rollout)
 	var canary, total int32
 	stable := false
@@ -97,7 +97,7 @@ func (m *machine) checkWeightReached(s engine.Snapshot, weight int32) {
 			continue
 		}
 		switch rs.Labels[rollouts.PodTemplateHashLabel] {
-		case s.Rollout.Status.CurrentPodHash:
+		case current:
 			canary = *rs.Spec.Replicas
 			total += canary
 			if available, want := rs.Status.AvailableReplicas, needed(s.Rollout, canary); available < want {

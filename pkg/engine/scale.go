@@ -26,8 +26,8 @@ func (d *decider) target() split {
 func (d *decider) settled() split {
 	r, n := d.rollout, replicas(d.rollout)
 	if updateInFlight(r) && d.stable != nil {
-		if r.Spec.Paused && poolOf(d.current).size == 0 {
-			return split{stable: n} // The new revision is not started, so that the stable one serves alone.
+		if d.standsBack(poolOf(d.current).size) {
+			return split{stable: n}
 		}
 		surge, _ := fenceposts(r)
 		return splitFor(n, SetWeight(r), surge)
@@ -40,6 +40,12 @@ func (d *decider) settled() split {
 	return split{canary: n}
 }
 
+// standsBack is true while paused by hand if the new revision of an update has no pods: it is not started then, so that
+// the stable one serves alone.
+func (d *decider) standsBack(size int32) bool {
+	return d.rollout.Spec.Paused && size == 0 && updateInFlight(d.rollout) && d.stable != nil
+}
+
 // movePods decides the sizes of all ReplicaSets, and creates that of the current revision.
 func (d *decider) movePods() {
 	if blueGreen(d.rollout) != nil {
@@ -50,18 +56,21 @@ func (d *decider) movePods() {
 	next, older := split{b.canary.size, b.stable.size}, sizes(b.older)
 	switch {
 	case d.releasing: // Its clients are led to one revision only, until that is observed to have ended.
-		next = d.whileReleasing()
+		next, older = d.whileReleasing(b)
 	case !d.frozen():
 		next, older = b.move()
 	}
 	// While paused a change of replicas is done when its goal is reached; else when the number of pods suits
 	// it, since the goal may be far ahead.
-	fits := !d.rollout.Spec.Paused && b.fits(next, older)
+	fits, goal := !d.rollout.Spec.Paused && b.fits(next, older), b.goal
+	if d.standsBack(next.canary) {
+		goal = split{stable: b.n}
+	}
 	if d.stable != nil {
-		d.change(d.stable, next.stable, fits || next.stable == b.goal.stable)
+		d.change(d.stable, next.stable, fits || next.stable == goal.stable)
 	}
 	if d.current != nil {
-		d.change(d.current, next.canary, fits || next.canary == b.goal.canary)
+		d.change(d.current, next.canary, fits || next.canary == goal.canary)
 	} else if !d.rollout.Spec.Paused && !d.rollout.Status.Abort && !d.currentIsLeaving() {
 		d.create(next.canary)
 	}

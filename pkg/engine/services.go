@@ -80,7 +80,7 @@ func (d *decider) release() {
 			continue
 		}
 		d.releasing = true
-		if d.surplusInUpdate() {
+		if leadsTo(s) == d.rollout.Status.StableRS && d.surplusInUpdate() {
 			continue
 		}
 		d.out.Services = append(d.out.Services, ServiceChange{Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion})
@@ -89,20 +89,24 @@ func (d *decider) release() {
 }
 
 // surplusInUpdate is true while a Service keeps clients on the stable revision of a canary update, of which there are
-// more new pods than its step says: they were made for another strategy, and go before clients can reach them.
+// more new pods than its step says, or may be: they were made for another strategy, and go before clients can reach
+// them. Clients of a stable revision that has no pod for them lose nothing.
 func (d *decider) surplusInUpdate() bool {
-	r := d.rollout
-	return blueGreen(r) == nil && updateInFlight(r) && d.stable != nil && d.selected(r.Status.StableRS) && poolOf(d.current).occupies() > d.settled().canary
+	r, current := d.rollout, poolOf(d.current)
+	return blueGreen(r) == nil && updateInFlight(r) && d.stable != nil && d.selected(r.Status.StableRS) && poolOf(d.stable).available > 0 &&
+		(!current.observed || current.occupies() > d.settled().canary)
 }
 
-// whileReleasing is the next sizes of the new and the stable revision of a canary while a Service is still to be given
-// back: the stable one stays as it is.
-func (d *decider) whileReleasing() split {
-	next := split{canary: poolOf(d.current).size, stable: poolOf(d.stable).size}
-	if d.surplusInUpdate() && !d.frozen() {
-		next.canary = min(next.canary, d.settled().canary)
+// whileReleasing is the next sizes of a canary while a Service is still to be given back: as they are, but that new
+// pods which are too many go, and stable ones come first if they are needed in their place.
+func (d *decider) whileReleasing(b board) (next split, older []int32) {
+	next, older = split{canary: b.canary.size, stable: b.stable.size}, sizes(b.older)
+	if !d.surplusInUpdate() || d.frozen() {
+		return next, older
 	}
-	return next
+	b.goal = d.settled()
+	moved, older := b.move()
+	return split{canary: min(next.canary, moved.canary), stable: max(next.stable, moved.stable)}, older
 }
 
 // ServicesNamed are the names of the Services that a Rollout names: with those that carry its name as the annotation

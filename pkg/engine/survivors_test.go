@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
+	"sluice.dev/sluice/pkg/engine"
 )
 
 // Rules that mutants of test/mutation showed no other test to hold the engine to.
@@ -63,4 +64,43 @@ func TestRestartWaitsWhilePausedByHand(t *testing.T) {
 	if w.Written.Evictions != 4 {
 		t.Errorf("%d pods were restarted after that, want 4", w.Written.Evictions)
 	}
+}
+
+// Else both take the pods that may be missing: one by the new size, another by its eviction.
+func TestRestartWaitsWhilePodsAreMoved(t *testing.T) {
+	w := deployed(t, bounded(rollout(4, weight(50), pause("")), "0", "1"))
+	w.must(w.Restart())
+	w.edit("image v2", image("v2"))
+	moves, evictions := 0, 0
+	for range 60 {
+		d := w.Reconcile()
+		if evictions += len(d.Evict); d.Create != nil || len(d.Scale) > 0 {
+			if moves++; len(d.Evict) > 0 {
+				t.Errorf("pods are moved and evicted at once: %+v", d)
+			}
+		}
+		w.Turn()
+	}
+	if moves < 4 || evictions == 0 {
+		t.Errorf("%d decisions moved pods, %d pods were evicted: this shows nothing", moves, evictions)
+	}
+}
+
+// A pause by hand that leaves the new revision no pod makes the stable one serve alone: that is one decision, not two.
+func TestStandingBackIsOneDecision(t *testing.T) {
+	w := deployed(t, bounded(rollout(2), "0", "1"))
+	w.edit("image v2, 5 replicas", func(spec *rollouts.RolloutSpec) { image("v2")(spec); scale(5)(spec) })
+	w.Reconcile()
+	w.edit("2 replicas", scale(2))
+	w.must(w.Pause())
+	w.SyncAll()
+	w.Reconcile()
+	if *w.ReplicaSets()[1].Spec.Replicas != 0 {
+		t.Fatalf("the new revision is to have %d pods, want none", *w.ReplicaSets()[1].Spec.Replicas)
+	}
+	if d := engine.Decide(w.Snapshot()); writes(d) {
+		t.Errorf("decided more: %+v", d)
+	}
+	w.settle()
+	w.pods("2 0")
 }

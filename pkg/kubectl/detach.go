@@ -107,7 +107,7 @@ func (p *plugin) runDetachment(ctx context.Context, d *detachment) error {
 	present, err := d.rollouts(ctx)
 	if serverAbsent(err) {
 		d.serverless = true
-		fmt.Fprintf(p.ErrOut, "The server of Sluice does not answer (%v).\nOwner references are taken off without it; if it comes back with its store, it adopts the ReplicaSets again.\n", err)
+		fmt.Fprintf(p.ErrOut, "The server of Sluice does not answer (%v).\n", err)
 	} else if err != nil {
 		return err
 	}
@@ -119,6 +119,9 @@ func (p *plugin) runDetachment(ctx context.Context, d *detachment) error {
 	}
 	if err := d.refuseAdopters(ctx, present); err != nil {
 		return err
+	}
+	if d.serverless {
+		fmt.Fprintln(p.ErrOut, "Owner references are taken off without it; if it comes back with its store, it adopts the ReplicaSets again.")
 	}
 	for _, r := range present {
 		if err := d.orphan(ctx, r); err != nil {

@@ -136,3 +136,33 @@ func TestAnchors(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// A document that says that a test shows something names one that there is.
+func TestTestsThatDocumentsNameExist(t *testing.T) {
+	var tests []string
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		tests = append(tests, found(`(?m)^func (Test\w+)\(t \*testing\.T\)`, string(content))...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, path := range documents(t) {
+		if path == "docs/conformance.md" {
+			continue // It is generated, and names the tests of Argo Rollouts beside ours.
+		}
+		for _, name := range found("`(Test[A-Z0-9]\\w+)`", read(t, path)) {
+			if named++; !slices.Contains(tests, name) {
+				t.Errorf("%s names %s, which is no test", path, name)
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("the documents name %d tests: the pattern is wrong", named)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -86,14 +87,10 @@ func (s *scenario) argoHealthy(name string, replicas int32) {
 	canary := plain["spec"].(map[string]any)["strategy"].(map[string]any)["canary"].(map[string]any)
 	canary["stableService"] = name
 	plain["status"] = map[string]any{"phase": "Healthy", "observedGeneration": "1", "currentPodHash": "6d8f5", "stableRS": "6d8f5"}
-	made, err := s.Dynamic.Resource(argoResource).Namespace(s.namespace).Create(s.ctx(), &unstructured.Unstructured{Object: plain}, metav1.CreateOptions{})
-	s.must(err)
-	if made.GetGeneration() != 1 {
-		s.Fatalf("made with generation %d", made.GetGeneration())
-	}
+	made := s.createArgo(plain)
 	s.argoSet(made, "5c7b9", "zero", "3", 0)
 	s.argoSet(made, "6d8f5", "one", "4", replicas)
-	_, err = s.Host.CoreV1().Services(s.namespace).Create(s.ctx(), &corev1.Service{
+	_, err := s.Host.CoreV1().Services(s.namespace).Create(s.ctx(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{argoManagedBy: name}},
 		Spec: corev1.ServiceSpec{
 			Selector: map[string]string{"app": name, rollouts.ArgoPodTemplateHashLabel: "6d8f5"},
@@ -101,15 +98,31 @@ func (s *scenario) argoHealthy(name string, replicas int32) {
 		},
 	}, metav1.CreateOptions{})
 	s.must(err)
-	_, err = cluster.Await(s.ctx(), s.ReplicaSets(s.namespace, "app="+name), func(sets []*appsv1.ReplicaSet) string {
+	s.awaitSets(name, 2)
+}
+
+// awaitSets waits until an application has so many ReplicaSets, with all the pods that they ask for.
+func (s *scenario) awaitSets(name string, count int) {
+	s.Helper()
+	_, err := cluster.Await(s.ctx(), s.ReplicaSets(s.namespace, "app="+name), func(sets []*appsv1.ReplicaSet) string {
 		for _, set := range sets {
 			if set.Status.AvailableReplicas != *set.Spec.Replicas || set.Status.ObservedGeneration != set.Generation {
 				return fmt.Sprintf("%s to have %d available pods, it has %d", set.Name, *set.Spec.Replicas, set.Status.AvailableReplicas)
 			}
 		}
-		return unless(len(sets) == 2, "two ReplicaSets")
+		return unless(len(sets) == count, fmt.Sprintf("%d ReplicaSets", count))
 	})
 	s.must(err)
+}
+
+func (s *scenario) createArgo(plain map[string]any) *unstructured.Unstructured {
+	s.Helper()
+	made, err := s.Dynamic.Resource(argoResource).Namespace(s.namespace).Create(s.ctx(), &unstructured.Unstructured{Object: plain}, metav1.CreateOptions{})
+	s.must(err)
+	if made.GetGeneration() != 1 {
+		s.Fatalf("made with generation %d", made.GetGeneration())
+	}
+	return made
 }
 
 // argoSet makes a ReplicaSet as Argo Rollouts makes them.
@@ -188,11 +201,17 @@ func (s *scenario) uids(name string) map[types.UID]int32 {
 	return all
 }
 
-// TestMigrate: a Rollout of Argo's becomes one of Sluice over the very pods that run, and works from then on as if it
-// had been one from the beginning.
+// TestMigrate moves live Rollouts of Argo's.
 func TestMigrate(t *testing.T) {
-	s := together(t)
-	s.serveArgo()
+	together(t).serveArgo()
+	t.Run("adopted", func(t *testing.T) { newScenario(t, local).migrateLive() })
+	t.Run("workloadRef", func(t *testing.T) { newScenario(t, local).migrateWithWorkloadRef() })
+}
+
+// migrateLive: a Rollout of Argo's becomes one of Sluice over the very pods that run, and works from then on as if it
+// had been one from the beginning.
+func (s *scenario) migrateLive() {
+	s.Helper()
 	const name = "moved"
 	s.argoHealthy(name, 3)
 	observer, err := s.Observe(s.Context(), s.namespace, "app="+name, cluster.Bounds{MaxPods: 4, MinAvailable: 3})
@@ -202,46 +221,46 @@ func TestMigrate(t *testing.T) {
 	s.contains(s.kubectl("sluice", "migrate", "--live", name, "--dry-run=server"), "would adopt replicaset.apps/moved-6d8f5 with 3 pods")
 	s.contains(s.kubectl("sluice", "migrate", "--live", name), "rollout.argoproj.io/moved deleted", "service/moved handed over", "rollout.sluice.dev/moved is Healthy with the 3 pods that ran before")
 	if after := s.uids(name); !maps.Equal(after, before) {
-		t.Errorf("the pods are %v, they were %v", after, before)
+		s.Errorf("the pods are %v, they were %v", after, before)
 	}
 	if tally, err := observer.Tally(); err != nil || len(tally.Gone) > 0 {
-		t.Errorf("pods that are gone or were restarted: %v; %v", tally.Gone, err)
+		s.Errorf("pods that are gone or were restarted: %v; %v", tally.Gone, err)
 	}
 	_, err = s.Dynamic.Resource(argoResource).Namespace(s.namespace).Get(s.ctx(), name, metav1.GetOptions{})
 	if !apierrors.IsNotFound(err) {
-		t.Errorf("Argo's Rollout is still there: %v", err)
+		s.Errorf("Argo's Rollout is still there: %v", err)
 	}
 	r := s.get(name)
 	if r.Status.Phase != v1alpha1.RolloutPhaseHealthy || r.Status.Revision != 4 || r.Status.StableRS != "6d8f5" {
-		t.Errorf("it is %s at revision %d, stable is %q", r.Status.Phase, r.Status.Revision, r.Status.StableRS)
+		s.Errorf("it is %s at revision %d, stable is %q", r.Status.Phase, r.Status.Revision, r.Status.StableRS)
 	}
 	sets := s.sets(r)
 	for _, set := range sets {
 		if owner := metav1.GetControllerOf(set); owner == nil || owner.UID != r.UID {
-			t.Errorf("%s is not adopted: %v", set.Name, set.OwnerReferences)
+			s.Errorf("%s is not adopted: %v", set.Name, set.OwnerReferences)
 		}
 	}
 	if len(sets) != 2 {
-		t.Errorf("there are %d ReplicaSets", len(sets))
+		s.Errorf("there are %d ReplicaSets", len(sets))
 	}
 	service, err := s.Host.CoreV1().Services(s.namespace).Get(s.ctx(), name, metav1.GetOptions{})
 	s.must(err)
 	if want := map[string]string{"app": name, rollouts.PodTemplateHashLabel: "6d8f5"}; !maps.Equal(service.Spec.Selector, want) {
-		t.Errorf("the Service selects %v", service.Spec.Selector)
+		s.Errorf("the Service selects %v", service.Spec.Selector)
 	}
 	// No pod has lost a label, so whatever selects them now would have selected them then.
 	for _, selector := range selectors() {
 		found, err := s.Pods(s.namespace, metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: selector})).Now(s.ctx())
 		s.must(err)
 		if len(found) != 3 {
-			t.Errorf("for a moment the Service led to %d pods: %v", len(found), selector)
+			s.Errorf("for a moment the Service led to %d pods: %v", len(found), selector)
 		}
 	}
 
 	// The same manifest again is no new revision.
 	s.setTag(name, "one")
 	if again := s.awaitPhase(name, v1alpha1.RolloutPhaseHealthy); again.Status.Revision != 4 {
-		t.Errorf("the same template made revision %d", again.Status.Revision)
+		s.Errorf("the same template made revision %d", again.Status.Revision)
 	}
 	// An update, an undo of it, and an undo to a revision that Argo Rollouts made.
 	for _, step := range []struct {
@@ -263,7 +282,7 @@ func TestMigrate(t *testing.T) {
 		names = append(names, set.Name)
 	}
 	if len(names) != 3 || !slices.Contains(names, "moved-5c7b9") || !slices.Contains(names, "moved-6d8f5") {
-		t.Errorf("the ReplicaSets are %v", names)
+		s.Errorf("the ReplicaSets are %v", names)
 	}
 	_, err = observer.Stop()
 	s.must(err)
@@ -281,4 +300,46 @@ func TestMigrateManifests(t *testing.T) {
 	s.must(s.run(output.Stdout, "apply", "-f", "-").Err())
 	r := s.awaitPhase("moved", v1alpha1.RolloutPhaseHealthy)
 	s.pods(r, map[string]int{"one": 2})
+}
+
+// migrateWithWorkloadRef: a Rollout of Argo's with a workloadRef cannot be taken over live, since its Deployment would
+// adopt the ReplicaSets. New pods start beside the old ones, and at no moment there are fewer than asked for.
+func (s *scenario) migrateWithWorkloadRef() {
+	s.Helper()
+	const name, replicas = "moved", 3
+	r, d := referring(newRollout(name, replicas, weight(50), pause()), v1alpha1.WorkloadScaleDownNever)
+	d.Spec.Replicas = ptr.To[int32](0)
+	s.createDeployment(d)
+	plain := manifest(r)
+	plain["apiVersion"] = argoResource.GroupVersion().String()
+	plain["status"] = map[string]any{"phase": "Healthy", "observedGeneration": "1", "currentPodHash": "6d8f5", "stableRS": "6d8f5", "workloadObservedGeneration": "1"}
+	s.argoSet(s.createArgo(plain), "6d8f5", "one", "4", replicas)
+	s.awaitSets(name, 2)
+	observer, err := s.Observe(s.Context(), s.namespace, "app="+name, cluster.Bounds{MaxPods: 2 * replicas, MinAvailable: replicas})
+	s.must(err)
+	before := s.uids(name)
+
+	output := s.run("", "sluice", "migrate", "--live", name)
+	if output.Code == 0 || !strings.Contains(output.Stderr, "workloadRef") {
+		s.Errorf("live: %+v", output)
+	}
+	if after := s.uids(name); !maps.Equal(after, before) {
+		s.Errorf("the pods are %v, they were %v", after, before)
+	}
+
+	output = s.run(encode(plain), "sluice", "migrate", "-f", "-")
+	s.must(output.Err())
+	s.must(s.run(output.Stdout, "apply", "-f", "-").Err())
+	s.kubectl("wait", resource+"/"+name, "--for=jsonpath={.status.phase}=Healthy", "--timeout=60s")
+	s.kubectl("delete", "rollouts.argoproj.io", name)
+	s.eventually("the pods of Argo's to be gone", func(ctx context.Context) bool {
+		pods, err := s.Pods(s.namespace, "app="+name+","+rollouts.ArgoPodTemplateHashLabel).Now(ctx)
+		return err == nil && len(pods) == 0
+	})
+	s.pods(s.get(name), map[string]int{"one": replicas})
+	tally, err := observer.Stop()
+	if s.must(err); tally.FewestAvailable < replicas {
+		s.Errorf("only %d pods were available", tally.FewestAvailable)
+	}
+	s.awaitDeployment(d.Name, 0)
 }

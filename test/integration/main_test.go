@@ -77,6 +77,8 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 type instance struct {
 	config *rest.Config
 	client versioned.Interface
+	// address is where the server listens.
+	address string
 	// stop ends the server and waits for it; it may be called twice.
 	stop func()
 }
@@ -92,7 +94,15 @@ func newNamespace(t *testing.T) string {
 }
 
 // start runs a server on a data directory, with its records in a namespace, until the test ends.
-func start(t *testing.T, namespace, dataDir string) *instance {
+func start(t *testing.T, namespace, dataDir string, adjust ...func(*server.Options)) *instance {
+	t.Helper()
+	s := launch(t, namespace, dataDir, adjust...)
+	s.connect(t, namespace, s.address)
+	return s
+}
+
+// launch is start without waiting for the server.
+func launch(t *testing.T, namespace, dataDir string, adjust ...func(*server.Options)) *instance {
 	t.Helper()
 	// The next server has a store of its own, and would rightly miss the owners of what this one leaves.
 	t.Cleanup(func() {
@@ -109,6 +119,9 @@ func start(t *testing.T, namespace, dataDir string) *instance {
 	options.Recommended.SecureServing.Listener = listener
 	options.Recommended.SecureServing.BindAddress = net.IPv4(127, 0, 0, 1)
 	options.Recommended.SecureServing.BindPort = listener.Addr().(*net.TCPAddr).Port
+	for _, a := range adjust {
+		a(options)
+	}
 	options.Complete()
 	if err := options.Validate(); err != nil {
 		t.Fatal(err)
@@ -117,7 +130,7 @@ func start(t *testing.T, namespace, dataDir string) *instance {
 	ended := make(chan error, 1)
 	go func() { ended <- options.Run(ctx) }()
 	running := true
-	s := &instance{stop: func() {
+	s := &instance{address: listener.Addr().String(), stop: func() {
 		cancel()
 		if !running {
 			return
@@ -128,7 +141,6 @@ func start(t *testing.T, namespace, dataDir string) *instance {
 		}
 	}}
 	t.Cleanup(s.stop)
-	s.connect(t, namespace, listener.Addr().String())
 	return s
 }
 

@@ -24,7 +24,7 @@ var boundsMutants = []mutant{
 		`if !b.observed() {`, `if false && !b.observed() {`,
 		"pods are taken because of pods that do not exist yet"},
 	{"a new size counts as settled before pods are gone", "move.go",
-		`st.ObservedGeneration >= rs.Generation && !unsorted`, `st.ObservedGeneration >= rs.Generation`,
+		`st.ObservedGeneration >= rs.Generation && !unsorted`, `st.ObservedGeneration >= rs.Generation && (true || !unsorted)`,
 		"available pods are counted on that are about to go"},
 	{"pods count as available by an outdated minReadySeconds", "move.go",
 		"if p.outdated {\n\t\treturn 0\n", "if p.outdated {\n\t\treturn p.available\n",

@@ -50,6 +50,7 @@ type RolloutPlanStatus struct {
 	Steps []PlannedStep
 
 	// peakReplicas is the highest number of pods, of all revisions, that will exist at one time. Unit: pods.
+	// Pods that are terminating are not counted, as maxSurge does not count them.
 	PeakReplicas int32
 
 	// phase is the phase that the plan ends in if people do their part: Healthy, or Degraded after an abort.
@@ -96,6 +97,7 @@ type PlannedStep struct {
 	CanaryReplicas int32
 
 	// peakReplicas is the highest number of pods that will exist at one time in the step. Unit: pods.
+	// Pods that are terminating are not counted, as maxSurge does not count them.
 	PeakReplicas int32
 
 	// duration is how long a timed pause still has to last, or how long pods of earlier revisions are still kept.

@@ -40,7 +40,7 @@ func (o *Options) useOwnCertificate(ctx context.Context) error {
 		Namespace:   o.Namespace,
 		Service:     o.ServiceName,
 		APIService:  v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.SchemeGroupVersion.Group,
-		Lifetimes:   DefaultCertificateLifetimes,
+		Lifetimes:   o.Certificates,
 	})
 	if err := certificate.RunOnce(ctx); err != nil {
 		return fmt.Errorf("getting a serving certificate: %w", err)

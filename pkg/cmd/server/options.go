@@ -54,6 +54,8 @@ type Options struct {
 	Namespace string
 	// ServiceName is the Service, in Namespace, by which the host reaches the server.
 	ServiceName string
+	// Certificates are the lifetimes of the serving certificate that the server makes for itself, and of its authority.
+	Certificates CertificateLifetimes
 	// AcceptDataLoss gives up Rollouts that ReplicaSets of the host belong to and the store has not.
 	AcceptDataLoss bool
 	// Member makes the embedded etcd one of several.
@@ -90,13 +92,14 @@ func NewOptions() *Options {
 		namespace = DefaultNamespace
 	}
 	return &Options{
-		Recommended: recommended,
-		ServerRun:   serverRun,
-		Logs:        logs.NewOptions(),
-		DataDir:     DefaultDataDir,
-		Namespace:   namespace,
-		ServiceName: DefaultServiceName,
-		Member:      newMemberOptions(),
+		Recommended:  recommended,
+		ServerRun:    serverRun,
+		Logs:         logs.NewOptions(),
+		DataDir:      DefaultDataDir,
+		Namespace:    namespace,
+		ServiceName:  DefaultServiceName,
+		Member:       newMemberOptions(),
+		Certificates: DefaultCertificateLifetimes,
 		LeaderElection: rollout.LeaderElection{
 			LeaseDuration: rollout.DefaultLeaseDuration,
 			RenewDeadline: rollout.DefaultRenewDeadline,
@@ -114,6 +117,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
 	o.Recommended.Etcd.AddFlags(sets.FlagSet("etcd"))
 	o.Recommended.SecureServing.AddFlags(sets.FlagSet("secure serving"))
+	o.Certificates.addFlags(sets.FlagSet("secure serving"))
 	o.Recommended.Authentication.AddFlags(sets.FlagSet("authentication"))
 	o.Recommended.Authorization.AddFlags(sets.FlagSet("authorization"))
 	o.addAuditFlags(sets.FlagSet("auditing"))
@@ -187,6 +191,7 @@ func (o *Options) Validate() error {
 		errs = append(errs, fmt.Errorf("--leader-elect-renew-deadline (%v) must be longer than %.1f times --leader-elect-retry-period (%v), and that more than 0",
 			o.LeaderElection.RenewDeadline, leaderelection.JitterFactor, o.LeaderElection.RetryPeriod))
 	}
+	errs = append(errs, o.Certificates.validate())
 	errs = append(errs, o.ServerRun.Validate()...)
 	errs = append(errs, o.Recommended.SecureServing.Validate()...)
 	errs = append(errs, o.Recommended.Authentication.Validate()...)

@@ -20,12 +20,8 @@ import (
 	apiregistrationv1client "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/typed/apiregistration/v1"
 )
 
-const (
-	// ServingSecretName is the Secret that replicas share, in our own namespace.
-	ServingSecretName = "sluice-apiserver-serving"
-	// servingRecheck is how often the Secret and the APIService are read again.
-	servingRecheck = time.Minute
-)
+// ServingSecretName is the Secret that replicas share, in our own namespace.
+const ServingSecretName = "sluice-apiserver-serving"
 
 // ServingConfig is what a ServingCertificate needs.
 type ServingConfig struct {
@@ -95,11 +91,12 @@ func (s *ServingCertificate) AddListener(l dynamiccertificates.Listener) {
 
 // Run keeps the certificate valid and known until ctx ends. workers is of no meaning.
 func (s *ServingCertificate) Run(ctx context.Context, _ int) {
+	recheck := s.config.Lifetimes.recheck()
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := s.RunOnce(ctx); err != nil && ctx.Err() == nil {
-			klog.ErrorS(err, "Could not look after the serving certificate; will try again", "after", servingRecheck)
+			klog.ErrorS(err, "Could not look after the serving certificate; will try again", "after", recheck)
 		}
-	}, servingRecheck)
+	}, recheck)
 }
 
 // RunOnce makes, renews or takes over the certificate, whichever is needed, and makes kube-apiserver

@@ -34,18 +34,6 @@ const (
 // clockSkew is by how much the clock of a client may be behind ours.
 const clockSkew = 5 * time.Minute
 
-// CertificateLifetimes is how long certificates are valid. Each is replaced when a third of its time
-// is left.
-type CertificateLifetimes struct {
-	// CA is the lifetime of the authority.
-	CA time.Duration
-	// Leaf is the lifetime of the certificate that is served.
-	Leaf time.Duration
-}
-
-// DefaultCertificateLifetimes are ten years for the authority and one for what is served.
-var DefaultCertificateLifetimes = CertificateLifetimes{CA: 10 * 365 * 24 * time.Hour, Leaf: 365 * 24 * time.Hour}
-
 // servingMaterial is all that the Secret holds, parsed.
 type servingMaterial struct {
 	// authorities are trusted; the first one signs, with signer.
@@ -145,18 +133,32 @@ func (m *servingMaterial) authorityDue(lifetimes CertificateLifetimes, now time.
 }
 
 // leafDue is true if what is served expires soon, has other names, or is not by an authority that
-// clients are told to trust.
+// clients are told to trust. What would be signed by an authority that clients may not know yet waits until
+// they do, as long as what is served is good.
 func (m *servingMaterial) leafDue(names []string, lifetimes CertificateLifetimes, now time.Time) bool {
-	if dueForRenewal(m.leaf, now, lifetimes.Leaf) || !slices.Equal(m.leaf.DNSNames, names) ||
-		!slices.EqualFunc(m.leaf.IPAddresses, servingIPs(), net.IP.Equal) {
+	known := m.authorities[0].NotBefore.Add(clockSkew + lifetimes.trustDelay())
+	until := now
+	if known.After(now) {
+		until = known
+	}
+	if !m.trusted(names, until) {
 		return true
+	}
+	return dueForRenewal(m.leaf, now, lifetimes.Leaf) && !now.Before(known)
+}
+
+// trusted is true if the certificate that is served has all the names, and will be accepted at that time by those who
+// have our authorities.
+func (m *servingMaterial) trusted(names []string, at time.Time) bool {
+	if !slices.Equal(m.leaf.DNSNames, names) || !slices.EqualFunc(m.leaf.IPAddresses, servingIPs(), net.IP.Equal) {
+		return false
 	}
 	roots := x509.NewCertPool()
 	for _, c := range m.authorities {
 		roots.AddCert(c)
 	}
-	_, err := m.leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, DNSName: names[0]})
-	return err != nil
+	_, err := m.leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, DNSName: names[0]})
+	return err == nil
 }
 
 // bundle is what clients should trust, in PEM.

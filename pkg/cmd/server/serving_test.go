@@ -231,6 +231,58 @@ func TestANewAuthorityIsTrustedBeforeItSigns(t *testing.T) {
 	}
 }
 
+// Authority and leaf are due in the same moment, as after a long time in which no server ran.
+func TestANewAuthoritySignsOnlyAfterItIsKnown(t *testing.T) {
+	w := newServingWorld(apiService(nil))
+	s := w.replica()
+	runOnce(t, s)
+	w.now = w.now.Add(19*time.Hour + time.Minute)
+	runOnce(t, s)
+	oldBundle := w.bundle(t)
+
+	w.now = w.now.Add(2*time.Hour + time.Minute)
+	for range 2 {
+		runOnce(t, s)
+		if err := handshake(t, s, oldBundle, "localhost", w.now); err != nil {
+			t.Fatalf("want what is valid served until the new authority is known: %v", err)
+		}
+	}
+	bundle := w.bundle(t)
+	w.now = w.now.Add(time.Minute)
+	runOnce(t, s)
+	if handshake(t, s, oldBundle, "localhost", w.now) == nil || handshake(t, s, bundle, "localhost", w.now) != nil {
+		t.Error("want the new authority used a minute later")
+	}
+
+	w.now = w.now.Add(100 * time.Hour)
+	runOnce(t, s)
+	if err := handshake(t, s, w.bundle(t), "localhost", w.now); err != nil {
+		t.Errorf("want what has expired replaced at once: %v", err)
+	}
+}
+
+func TestLifetimesThatLeaveNoTimeAreRefused(t *testing.T) {
+	for _, test := range []struct {
+		rule     string
+		leaf, ca time.Duration
+		says     string
+	}{
+		{"the defaults", DefaultCertificateLifetimes.Leaf, DefaultCertificateLifetimes.CA, ""},
+		{"the shortest", 10 * time.Second, 15 * time.Second, ""},
+		{"a certificate that is valid for too short a time", 9 * time.Second, time.Hour, "--serving-certificate-lifetime (9s) must be 10s or longer"},
+		{"an authority that is valid for too short a time", time.Minute, 89 * time.Second, "--serving-authority-lifetime (1m29s) must be at least one and a half times --serving-certificate-lifetime (1m0s)"},
+	} {
+		t.Run(test.rule, func(t *testing.T) {
+			options := NewOptions()
+			options.Certificates = CertificateLifetimes{CA: test.ca, Leaf: test.leaf}
+			err := options.Validate()
+			if (test.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v, want an error about %q", err, test.says)
+			}
+		})
+	}
+}
+
 func TestTheBundleOfTheAPIServiceIsKeptRight(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -18998,7 +18998,7 @@ func schema_pkg_apis_rollouts_v1alpha1_PlannedStep(ref common.ReferenceCallback)
 					},
 					"peakReplicas": {
 						SchemaProps: spec.SchemaProps{
-							Description: "peakReplicas is the highest number of pods that will exist at one time in the step. Unit: pods.",
+							Description: "peakReplicas is the highest number of pods that will exist at one time in the step. Unit: pods. Pods that are terminating are not counted, as maxSurge does not count them.",
 							Default:     0,
 							Type:        []string{"integer"},
 							Format:      "int32",
@@ -20049,7 +20049,7 @@ func schema_pkg_apis_rollouts_v1alpha1_RolloutPlanStatus(ref common.ReferenceCal
 					},
 					"peakReplicas": {
 						SchemaProps: spec.SchemaProps{
-							Description: "peakReplicas is the highest number of pods, of all revisions, that will exist at one time. Unit: pods.",
+							Description: "peakReplicas is the highest number of pods, of all revisions, that will exist at one time. Unit: pods. Pods that are terminating are not counted, as maxSurge does not count them.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},

@@ -60,6 +60,7 @@ type RolloutPlanStatus struct {
 	Steps []PlannedStep `json:"steps,omitempty" protobuf:"bytes,3,rep,name=steps"`
 
 	// peakReplicas is the highest number of pods, of all revisions, that will exist at one time. Unit: pods.
+	// Pods that are terminating are not counted, as maxSurge does not count them.
 	// +optional
 	PeakReplicas int32 `json:"peakReplicas,omitempty" protobuf:"varint,4,opt,name=peakReplicas"`
 
@@ -112,6 +113,7 @@ type PlannedStep struct {
 	CanaryReplicas int32 `json:"canaryReplicas" protobuf:"varint,5,opt,name=canaryReplicas"`
 
 	// peakReplicas is the highest number of pods that will exist at one time in the step. Unit: pods.
+	// Pods that are terminating are not counted, as maxSurge does not count them.
 	PeakReplicas int32 `json:"peakReplicas" protobuf:"varint,6,opt,name=peakReplicas"`
 
 	// duration is how long a timed pause still has to last, or how long pods of earlier revisions are still kept.
