@@ -186,7 +186,7 @@ test-real: localcluster $(NODE_PACKAGES) ## Run Sluice as users install it, with
 	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/real/...
 
 .PHONY: test-long
-test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.
+test-long: localcluster $(NODE_PACKAGES) ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
 	$(MAKE) test-simulator JOURNEYS=300000 JOURNEYS_SEED=$$RANDOM
 	$(MAKE) test-mutation MUTANTS=all
@@ -194,3 +194,4 @@ test-long: localcluster ## Run what takes too long for every change: more random
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
 	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
+	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=30

@@ -4,6 +4,7 @@
 package server
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,9 +16,15 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The overlay is run by nobody here; what can be known of it without a node is checked.
+// The overlays are run by nobody here; what can be known of them without a node is checked.
 func TestTheShippedStatefulSetFitsTheServer(t *testing.T) {
-	manifest, err := os.ReadFile(filepath.FromSlash("../../../artifacts/overlays/embedded/statefulset.yaml"))
+	for _, overlay := range []string{"embedded", "ha"} {
+		t.Run(overlay, func(t *testing.T) { fitsTheServer(t, overlay) })
+	}
+}
+
+func fitsTheServer(t *testing.T, overlay string) {
+	manifest, err := os.ReadFile(filepath.Join(filepath.FromSlash("../../../artifacts/overlays"), overlay, "statefulset.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,6 +40,24 @@ func TestTheShippedStatefulSetFitsTheServer(t *testing.T) {
 	}
 	if err := flags.Parse(container.Args); err != nil {
 		t.Fatalf("the server does not know a flag of the overlay: %v", err)
+	}
+	if set.Spec.Replicas == nil || int(*set.Spec.Replicas) != max(1, len(options.Member.All)) {
+		t.Errorf("%v replicas, and the members are %v", set.Spec.Replicas, options.Member.All)
+	}
+	hosts, err := options.Member.hosts()
+	if err != nil {
+		t.Error(err)
+	}
+	for i := range options.Member.All {
+		name := fmt.Sprint(set.Name, "-", i)
+		if want := fmt.Sprintf("%s.%s.%s.svc", name, set.Spec.ServiceName, set.Namespace); hosts[name] != want {
+			t.Errorf("member %s is said to be at %q, and is at %s", name, hosts[name], want)
+		}
+		// The name comes from the pod.
+		options.Member.Name = name
+		if errs := options.Member.validate(); len(errs) > 0 {
+			t.Errorf("member %s: %v", name, errs)
+		}
 	}
 	// The root of a volume belongs to root, whatever fsGroup says, and only its owner may close it to others.
 	inVolume := func(mount corev1.VolumeMount) bool {
