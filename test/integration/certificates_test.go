@@ -116,7 +116,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 	var load sync.WaitGroup
 	for range 4 {
 		load.Go(func() {
-			for ctx.Err() == nil {
+			wait.UntilWithContext(ctx, func(ctx context.Context) {
 				_, err := through.SluiceV1alpha1().Rollouts(namespace).List(ctx, metav1.ListOptions{})
 				if ctx.Err() != nil {
 					return
@@ -125,8 +125,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 					failed.Add(1)
 					t.Errorf("through kube-apiserver: %v", err)
 				}
-				time.Sleep(5 * time.Millisecond)
-			}
+			}, 5*time.Millisecond)
 		})
 	}
 	// Two authorities have to go, and what the last one signed has to be served.
