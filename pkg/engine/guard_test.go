@@ -169,7 +169,7 @@ func TestStoreVerdictMessage(t *testing.T) {
 		v.Missing = append(v.Missing, OwnerOfReplicaSets{UID: types.UID(fmt.Sprintf("u%d", i)), Namespace: "default", Name: fmt.Sprintf("web-%d", i)})
 	}
 	got := v.Message()
-	for _, want := range []string{"the store is empty", "default/web-0 (uid u0)", "and 3 more", "restore the store", "--accept-data-loss"} {
+	for _, want := range []string{"the store is empty", "default/web-0 (uid u0)", "and 3 more", "restore the newest copy of the store", "--accept-data-loss"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want the message to contain %q, got %q", want, got)
 		}

@@ -224,6 +224,7 @@ func TestBlueGreenMetadata(t *testing.T) {
 	before := s.podUIDs(r, "two")
 	s.change(r.Name, func(r *v1alpha1.Rollout) { r.Spec.Strategy.BlueGreen.PreviewMetadata = role("candidate") })
 	s.awaitRoles(r, map[string]int{"one active": 2, "two candidate": 2})
+	s.awaitPhase(r.Name, v1alpha1.RolloutPhasePaused) // The status is written last, and says that the change was observed.
 	s.must(s.perform(r.Name, "promote"))
 	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseHealthy)
 	s.awaitRoles(r, map[string]int{"two active": 2})

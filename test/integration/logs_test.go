@@ -105,7 +105,7 @@ func fromJSON(t *testing.T, line string) (d decided, is bool) {
 func TestALineForEachDecision(t *testing.T) {
 	for format, parse := range map[string]func(*testing.T, string) (decided, bool){"text": fromText, "json": fromJSON} {
 		t.Run(format, func(t *testing.T) {
-			s, log := launch(t, "--logging-format="+format)
+			s, log := startProcess(t, "--logging-format="+format)
 			decisions := func() (found []decided) {
 				for _, line := range log.lines() {
 					if d, is := parse(t, line); is && d.Rollout == "default/logged" {

@@ -57,8 +57,8 @@ func (o *output) lines() []string {
 	return lines[:len(lines)-1]
 }
 
-// launch runs a server as a process of its own until the test ends, with further flags.
-func launch(t *testing.T, flags ...string) (*instance, *output) {
+// startProcess runs a server as a process of its own until the test ends, with further flags.
+func startProcess(t *testing.T, flags ...string) (*instance, *output) {
 	t.Helper()
 	namespace := newNamespace(t)
 	forgetReplicaSets(t)

@@ -109,7 +109,7 @@ func TestAPromoteIsOneTrace(t *testing.T) {
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, _ := launch(t, "--tracing-config-file="+config)
+	s, _ := startProcess(t, "--tracing-config-file="+config)
 	client := s.client.SluiceV1alpha1().Rollouts(metav1.NamespaceDefault)
 	if _, err := client.Create(t.Context(), newRollout("traced", weight(50), pause()), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

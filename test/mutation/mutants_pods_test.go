@@ -45,7 +45,7 @@ var boundsMutants = []mutant{
 		`next.stable = max(next.stable, kept)`, `next.stable = min(next.stable, kept)`,
 		"an abort makes the outage larger"},
 	{"paused, a revision that has no pods yet takes its share", "scale.go",
-		`if r.Spec.Paused && poolOf(d.current).size == 0 {`, `if false {`,
+		`if d.standsBack(poolOf(d.current).size) {`, `if false {`,
 		"scaling a paused Rollout starts the update that was to wait"},
 	{"an aborted revision grows once the stable one is gone", "scale.go",
 		`return split{canary: min(poolOf(d.current).size, n)}`, `return split{canary: n}`,

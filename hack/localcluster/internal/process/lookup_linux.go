@@ -10,9 +10,10 @@ import (
 )
 
 // The fields of /proc/PID/stat that follow the name of the program, counted from there (proc(5)
-// counts from the id: state is its field 3, starttime its field 22).
+// counts from the id: state is its field 3, num_threads its field 20, starttime its field 22).
 const (
 	fieldState     = 0
+	fieldThreads   = 17
 	fieldStartTime = 19
 )
 
@@ -27,23 +28,32 @@ func lookup(pid int) (birth string, running bool) {
 	if err != nil {
 		return "", false
 	}
-	state, start, ok := parseStat(string(stat))
+	running, start, ok := parseStat(string(stat))
 	if !ok {
 		return "", false
 	}
-	return strings.TrimSpace(string(boot)) + "/" + start, state != "Z" && state != "X"
+	return strings.TrimSpace(string(boot)) + "/" + start, running
 }
 
-// parseStat reads state and start time, in clock ticks since boot. The name of the program stands in
-// parentheses before them and may itself hold blanks and parentheses.
-func parseStat(stat string) (state, start string, ok bool) {
+// parseStat reads whether a process executes anything, and its start time, in clock ticks since boot. The state is that
+// of its first thread: a process that is killed has others for a moment longer, which hold its files and their locks. The
+// name of the program stands in parentheses before the fields and may itself hold blanks and parentheses.
+func parseStat(stat string) (running bool, start string, ok bool) {
 	end := strings.LastIndexByte(stat, ')')
 	if end < 0 {
-		return "", "", false
+		return false, "", false
 	}
 	fields := strings.Fields(stat[end+1:])
 	if len(fields) <= fieldStartTime {
-		return "", "", false
+		return false, "", false
 	}
-	return fields[fieldState], fields[fieldStartTime], true
+	switch fields[fieldState] {
+	case "X":
+		running = false
+	case "Z":
+		running = fields[fieldThreads] != "0" && fields[fieldThreads] != "1"
+	default:
+		running = true
+	}
+	return running, fields[fieldStartTime], true
 }

@@ -183,7 +183,7 @@ func (h *hub) run(f *following) {
 		}
 		h.mu.Lock()
 		if h.following == f {
-			h.look(f, key)
+			h.lookAgain(f, key)
 		}
 		h.mu.Unlock()
 		f.queue.Done(key)

@@ -272,6 +272,21 @@ func TestWatchIsNoFasterThanTwoASecond(t *testing.T) {
 	f.expect(w, "MODIFIED demo 19")
 }
 
+// A change that is noted while its tree is being looked at puts the tree back into the queue at once.
+func TestATreeThatIsLookedAtTwiceIsNoFaster(t *testing.T) {
+	f := newFixture(t, "demo")
+	w := f.watch(metainternalversion.ListOptions{})
+	f.expect(w, "ADDED demo 4")
+	f.set("demo", ready(3))
+	f.hub.mu.Lock()
+	f.hub.following.queue.Add(types.NamespacedName{Namespace: "shop", Name: "demo"})
+	f.hub.mu.Unlock()
+	f.set("marker", same)
+	f.expect(w, "ADDED marker 4")
+	f.pass()
+	f.expect(w, "MODIFIED demo 3")
+}
+
 func TestWatchFromAVersionTellsWhatChangedSince(t *testing.T) {
 	f := newFixture(t, "same", "changed", "gone")
 	since := f.list(nil).ResourceVersion
