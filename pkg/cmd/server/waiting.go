@@ -27,7 +27,7 @@ const waitingMessage = "this server waits for the cluster of its store: for a qu
 // nobody restarts it, and that it is not ready. It has the listener that the API server uses afterwards.
 type waitingRoom struct {
 	server   *http.Server
-	listener net.Listener
+	listener lentListener
 	ended    chan struct{}
 }
 
@@ -44,7 +44,11 @@ func (o *Options) openWaitingRoom(ctx context.Context) (*waitingRoom, error) {
 			return nil, err
 		}
 	}
-	room := &waitingRoom{listener: serving.Listener, ended: make(chan struct{})}
+	lent, ok := serving.Listener.(deadlineListener)
+	if !ok {
+		return nil, fmt.Errorf("a listener of type %T cannot be handed from the waiting room to the API server", serving.Listener)
+	}
+	room := &waitingRoom{listener: lentListener{lent}, ended: make(chan struct{})}
 	room.server = &http.Server{
 		Handler:           http.HandlerFunc(answerWaiting),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -54,7 +58,7 @@ func (o *Options) openWaitingRoom(ctx context.Context) (*waitingRoom, error) {
 	}
 	go func() {
 		defer close(room.ended)
-		if err := room.server.ServeTLS(lentListener{room.listener}, "", ""); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+		if err := room.server.ServeTLS(room.listener, "", ""); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 			klog.V(2).InfoS("Nobody is told any more that the server waits", "err", err)
 		}
 	}()
@@ -66,25 +70,23 @@ func (r *waitingRoom) close() {
 	if err := r.server.Close(); err != nil {
 		klog.V(2).InfoS("Closing connections of the waiting room", "err", err)
 	}
-	listener, ok := r.listener.(interface{ SetDeadline(time.Time) error })
-	if !ok {
-		return
-	}
-	// The one who accepts connections is woken up, and the next one must not be.
-	if err := listener.SetDeadline(time.Now()); err != nil {
-		klog.ErrorS(err, "Taking the listener back")
-	}
 	<-r.ended
-	if err := listener.SetDeadline(time.Time{}); err != nil {
+	if err := r.listener.SetDeadline(time.Time{}); err != nil {
 		klog.ErrorS(err, "Taking the listener back")
 	}
 }
 
-// lentListener is a listener that its user does not close.
-type lentListener struct{ net.Listener }
+// deadlineListener is a listener of which a call of Accept can be ended.
+type deadlineListener interface {
+	net.Listener
+	SetDeadline(time.Time) error
+}
 
-// Close does nothing.
-func (lentListener) Close() error { return nil }
+// lentListener is a listener that its user does not close.
+type lentListener struct{ deadlineListener }
+
+// Close wakes up the one who accepts connections: to have ended is what the server waits for when it is closed.
+func (l lentListener) Close() error { return l.SetDeadline(time.Now()) }
 
 // servedCertificate is what the server serves with at this moment.
 func servedCertificate(from *genericoptions.GeneratableKeyCert) (*tls.Certificate, error) {
