@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/raft/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -87,7 +88,8 @@ func explain(err error) error {
 	return answer
 }
 
-// undecided is true if etcd had no leader, or lost it, or could not be reached. Whether a write has happened is not known then.
+// undecided is true if etcd had no leader, or lost it, or could not be reached. Whether a write has happened is not known
+// then; of a proposal that was dropped, as is done while a leader hands over to another, it has not.
 func undecided(err error) bool {
 	var said rpctypes.EtcdError
 	if errors.As(err, &said) {
@@ -95,7 +97,7 @@ func undecided(err error) bool {
 	}
 	for ; err != nil; err = errors.Unwrap(err) {
 		if s, ok := status.FromError(err); ok {
-			return s.Code() == codes.Unavailable
+			return s.Code() == codes.Unavailable || s.Code() == codes.Unknown && s.Message() == raft.ErrProposalDropped.Error()
 		}
 	}
 	return false

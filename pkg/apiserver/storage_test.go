@@ -29,6 +29,7 @@ func TestWantOfAQuorumIsExplained(t *testing.T) {
 		{"the leader failed meanwhile", fmt.Errorf("get: %w", rpctypes.ErrTimeoutDueToLeaderFail), true},
 		{"the leader has changed", rpctypes.ErrLeaderChanged, true},
 		{"etcd as the connection sees it", status.Error(codes.Unavailable, "connection refused"), true},
+		{"a leader hands over", status.Error(codes.Unknown, "raft proposal dropped"), true},
 		{"wrapped", fmt.Errorf("list: %w", status.Error(codes.Unavailable, "transport is closing")), true},
 		{"nothing wrong", nil, false},
 		{"an object that is not there is not there", notFound, false},
