@@ -96,6 +96,13 @@ metrics: ## Write docs/metrics.md, and the rules for the Prometheus operator, fr
 argocd: ## Write the ConfigMap for Argo CD from the scripts beside it.
 	@$(GO) run -buildvcs=false ./test/argocd/write
 
+.PHONY: chart
+chart: ## Copy what the Helm chart shares with the overlays into it, and its values into its README.
+	@rm -rf charts/sluice/base charts/sluice/ha && mkdir charts/sluice/base charts/sluice/ha
+	@cp artifacts/base/*.yaml charts/sluice/base/ && rm charts/sluice/base/kustomization.yaml
+	@cp artifacts/overlays/ha/*.yaml charts/sluice/ha/ && rm charts/sluice/ha/kustomization.yaml charts/sluice/ha/statefulset.yaml
+	@$(GO) -C test/install test -buildvcs=false -count=1 -run '^TestReadmeOfTheChart$$' . -args -update
+
 .PHONY: verify-format
 verify-format:
 	@unformatted=$$(gofmt -l cmd pkg hack test); \

@@ -39,7 +39,7 @@ func TestAControlPlaneAcceptsAll(t *testing.T) {
 		}
 	}()
 	create(ctx, t, c, rendered(t, modes["embedded"])["Namespace /"+systemNamespace].Object)
-	for _, mode := range []string{"embedded", "external-etcd"} {
+	for _, mode := range []string{"embedded", "ha", "external-etcd"} {
 		t.Run(mode, func(t *testing.T) {
 			applied(ctx, t, c, "overlay", overlay(t, mode))
 			applied(ctx, t, c, "chart", rendered(t, modes[mode]))

@@ -33,6 +33,7 @@ const (
 // modes are the ways of running Sluice, each an overlay, with the values by which the chart renders the same.
 var modes = map[string]map[string]any{
 	"embedded": {"createNamespace": true},
+	"ha":       {"createNamespace": true, "mode": "ha"},
 	"external-etcd": {
 		"createNamespace": true, "mode": "external-etcd",
 		"externalEtcd": map[string]any{"servers": []any{"https://etcd.example.com:2379"}},

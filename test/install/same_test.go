@@ -54,26 +54,29 @@ func TestModes(t *testing.T) {
 }
 
 // What both have in common is the same to the letter, comments included.
-func TestBaseOfTheChart(t *testing.T) {
-	shared, err := filepath.Glob(filepath.Join(repository, "artifacts", "base", "*.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range shared {
-		name := filepath.Base(path)
-		if name == "kustomization.yaml" {
-			continue
-		}
-		want, err := os.ReadFile(path)
+func TestSharedFilesOfTheChart(t *testing.T) {
+	for folder, own := range map[string][]string{"base": {"kustomization.yaml"}, "overlays/ha": {"kustomization.yaml", "statefulset.yaml"}} {
+		shared, err := filepath.Glob(filepath.Join(repository, "artifacts", folder, "*.yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := os.ReadFile(filepath.Join(chartFolder, "base", name)); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("charts/sluice/base/%s is not artifacts/base/%s: run make generate (%v)", name, name, err)
+		copies := filepath.Join(chartFolder, filepath.Base(folder))
+		for _, path := range shared {
+			name := filepath.Base(path)
+			if slices.Contains(own, name) {
+				continue
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(filepath.Join(copies, name)); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s is not %s: run make chart (%v)", filepath.Join(copies, name), path, err)
+			}
 		}
-	}
-	if copies, err := os.ReadDir(filepath.Join(chartFolder, "base")); err != nil || len(copies) != len(shared)-1 {
-		t.Errorf("charts/sluice/base has %d files, and artifacts/base %d without its kustomization: %v", len(copies), len(shared)-1, err)
+		if found, err := os.ReadDir(copies); err != nil || len(found) != len(shared)-len(own) {
+			t.Errorf("%s has %d files, and artifacts/%s %d without its own: run make chart (%v)", copies, len(found), folder, len(shared)-len(own), err)
+		}
 	}
 }
 

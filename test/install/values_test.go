@@ -119,7 +119,7 @@ func TestEveryValueChangesWhatIsRendered(t *testing.T) {
 		"mode": "external-etcd", "createNamespace": true,
 		"image.repository": "registry.example.com/sluice", "image.tag": "v1", "image.digest": "sha256:" + strings.Repeat("0a", 32), "image.pullPolicy": "Always",
 		"imagePullSecrets": []any{map[string]any{"name": "pull"}},
-		"storage.size":     "20Gi", "storage.storageClassName": "fast",
+		"storage.size":     "20Gi", "storage.storageClassName": "fast", "snapshots.size": "20Gi", "snapshots.storageClassName": "cheap",
 		"externalEtcd.replicas": 5, "externalEtcd.servers": []any{"https://other.example.com:2379"}, "externalEtcd.prefix": "/sluice", "externalEtcd.clientSecret": "other",
 		"resources":    map[string]any{"limits": map[string]any{"memory": "1Gi"}},
 		"extraArgs":    []any{"--audit-log-maxage=7"},
@@ -155,12 +155,14 @@ func TestEveryValueChangesWhatIsRendered(t *testing.T) {
 // affected are the modes in which a value is of any matter.
 func affected(path string) []string {
 	switch {
-	case strings.HasPrefix(path, "storage.") || path == "mode":
+	case path == "mode":
 		return []string{"embedded"}
+	case strings.HasPrefix(path, "storage."), strings.HasPrefix(path, "snapshots."):
+		return []string{"embedded", "ha"}
 	case strings.HasPrefix(path, "externalEtcd."):
 		return []string{"external-etcd"}
 	}
-	return []string{"embedded", "external-etcd"}
+	return []string{"embedded", "ha", "external-etcd"}
 }
 
 // set sets a value by its path.
@@ -193,10 +195,11 @@ func TestWrongValues(t *testing.T) {
 		values map[string]any
 		says   []string
 	}{
-		"a mode that does not exist":        {map[string]any{"mode": "raft"}, []string{"/mode", "'embedded'", "'external-etcd'"}},
+		"a mode that does not exist":        {map[string]any{"mode": "raft"}, []string{"/mode", "'embedded'", "'ha'", "'external-etcd'"}},
 		"a misspelt value":                  {map[string]any{"replicas": 3}, []string{"additional properties 'replicas' not allowed"}},
 		"a misspelt value within":           {map[string]any{"image": map[string]any{"tagg": "v1"}}, []string{"/image", "'tagg' not allowed"}},
-		"no servers":                        {external(nil), []string{"/externalEtcd/servers", "minItems"}},
+		"no servers":                        {external(map[string]any{"servers": []any{}}), []string{"/externalEtcd/servers", "minItems"}},
+		"no word of servers":                {external(map[string]any{"servers": nil}), []string{"/externalEtcd", "servers"}},
 		"a server without TLS":              {external(map[string]any{"servers": []any{"http://etcd:2379"}}), []string{"/externalEtcd/servers/0", "does not match pattern"}},
 		"a server without port":             {external(map[string]any{"servers": []any{"https://etcd"}}), []string{"/externalEtcd/servers/0"}},
 		"servers in one text":               {external(map[string]any{"servers": "https://etcd:2379"}), []string{"/externalEtcd/servers", "got string, want array"}},

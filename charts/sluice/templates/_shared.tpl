@@ -51,7 +51,7 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.priorityClassName }}
+{{- with .Values.priorityClassName | default (eq .Values.mode "ha" | ternary "sluice-apiserver" "") }}
 priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
@@ -68,10 +68,24 @@ env:
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
+{{- if eq .Values.mode "ha" }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
 ports:
 - name: https
   containerPort: 8443
   protocol: TCP
+{{- if eq .Values.mode "ha" }}
+- name: etcd-client
+  containerPort: 2379
+  protocol: TCP
+- name: etcd-peer
+  containerPort: 2380
+  protocol: TCP
+{{- end }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -88,25 +102,38 @@ livenessProbe:
   periodSeconds: 10
   failureThreshold: 6
   timeoutSeconds: 5
+# One of three that has no quorum is left out of the Service soon.
 readinessProbe:
   httpGet: {path: /readyz, port: https, scheme: HTTPS}
-  periodSeconds: 2
-  failureThreshold: 3
+  periodSeconds: {{ eq .Values.mode "ha" | ternary 1 2 }}
+  failureThreshold: {{ eq .Values.mode "ha" | ternary 2 3 }}
   timeoutSeconds: 5
 resources:
   {{- toYaml .Values.resources | nindent 2 }}
 {{- end }}
 
-{{/* The claim of a volume for the store. */}}
-{{- define "sluice.dataClaim" -}}
-metadata:
-  name: data
-spec:
-  accessModes: [ReadWriteOnce]
-  {{- with .Values.storage.storageClassName }}
-  storageClassName: {{ . | quote }}
-  {{- end }}
-  resources:
-    requests:
-      storage: {{ .Values.storage.size }}
+{{/* The volumes of a mode that stores Rollouts itself: the store, and its snapshots on one of their own. */}}
+{{- define "sluice.claims" -}}
+{{- range $name, $claim := dict "data" .Values.storage "snapshots" .Values.snapshots }}
+- metadata:
+    name: {{ $name }}
+  spec:
+    accessModes: [ReadWriteOnce]
+    {{- with $claim.storageClassName }}
+    storageClassName: {{ . | quote }}
+    {{- end }}
+    resources:
+      requests:
+        storage: {{ $claim.size }}
+{{- end }}
+{{- end }}
+
+{{/* Where they are, and what else such a server writes to. */}}
+{{- define "sluice.mounts" -}}
+- name: data
+  mountPath: /var/lib/sluice
+- name: snapshots
+  mountPath: /var/lib/sluice-snapshots
+- name: tmp
+  mountPath: /tmp
 {{- end }}
