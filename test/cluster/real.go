@@ -20,7 +20,7 @@ func Missing(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var said bytes.Buffer
-	cmd := exec.CommandContext(ctx, l.path(), "missing")
+	cmd := exec.CommandContext(ctx, l.path(), "--repository="+l.repository, "missing")
 	cmd.Stderr = &said
 	err = cmd.Run()
 	var exited *exec.ExitError

@@ -14,6 +14,12 @@ const Static = "static"
 // containerdTags leave out what the real node does not use, and what would need cgo.
 const containerdTags = "no_btrfs,no_devmapper,no_zfs,urfave_cli_no_docs,osusergo,netgo"
 
+// Runc is the binary that takes a C compiler and libseccomp to be built.
+func Runc() Binary {
+	// Without seccomp, which needs cgo, it starts no container of a cluster.
+	return Binary{Name: "runc", Module: "hack/node/runc", Package: "github.com/opencontainers/runc", Flags: "-s -w", Tags: "seccomp,urfave_cli_no_docs", Pinned: true, Title: "runc"}
+}
+
 // Node are the binaries of a real node, and those in the images that it runs. Their versions are in the go.mod
 // files of the folders.
 func Node(ctx context.Context, repository string) []Binary {
@@ -23,8 +29,7 @@ func Node(ctx context.Context, repository string) []Binary {
 			First: "The first build of containerd, runc, the CNI plugins and CoreDNS takes about seven minutes on two cores; later ones take a second."},
 		{Name: "ctr", Module: "hack/node/containerd", Package: containerd + "ctr", Flags: "-s -w", Tags: containerdTags, Static: true, Pinned: true, Title: "ctr"},
 		{Name: "containerd-shim-runc-v2", Module: "hack/node/containerd", Package: containerd + "containerd-shim-runc-v2", Flags: "-s -w", Tags: containerdTags + ",no_grpc", Static: true, Pinned: true, Title: "containerd's shim"},
-		// Without seccomp, which needs cgo, it starts no container of a cluster.
-		{Name: "runc", Module: "hack/node/runc", Package: "github.com/opencontainers/runc", Flags: "-s -w", Tags: "seccomp,urfave_cli_no_docs", Pinned: true, Title: "runc"},
+		Runc(),
 		{Name: Static + "/coredns", Module: "hack/node/coredns", Package: ".", Flags: "-s -w", Static: true, Pinned: true, Title: "CoreDNS"},
 		{Name: Static + "/pause", Module: "hack/localcluster", Package: "./cmd/pause", Flags: "-s -w", Static: true, Title: "pause"},
 	}

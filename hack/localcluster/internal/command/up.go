@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,6 +99,23 @@ func newImage(flags *common) *cobra.Command {
 	cmd.Flags().StringVar(&push, "push", "", "name, with registry and tag, to push the image of Sluice to, as who is logged in by docker or podman")
 	cmd.Flags().StringVar(&output, "output", "_output/images", "folder of the archives")
 	return cmd
+}
+
+// newMissing is for scripts and tests that choose.
+func newMissing(flags *common) *cobra.Command {
+	return &cobra.Command{
+		Use:    "missing",
+		Short:  "Say what keeps a real node from running on this machine, and fail if anything does",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			missing, err := cluster.Missing(flags.options(component.NoSluice, 0, true))
+			if err != nil || len(missing) == 0 {
+				return err
+			}
+			return errors.New(strings.Join(missing, "; "))
+		},
+	}
 }
 
 func (c *common) options(mode component.SluiceMode, nodes int, real bool) cluster.Options {
