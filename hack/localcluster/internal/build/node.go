@@ -36,14 +36,23 @@ func Node(ctx context.Context, repository string) []Binary {
 	for _, plugin := range []string{"main/bridge", "main/loopback", "ipam/host-local", "meta/portmap"} {
 		all = append(all, Binary{Name: "cni/" + filepath.Base(plugin), Module: "hack/node/cni", Package: cni + plugin, Flags: "-s -w", Static: true, Pinned: true, Title: "the CNI plugin " + filepath.Base(plugin)})
 	}
-	return append(all, Images(ctx, repository)...)
+	all = append(all, Images(ctx, repository)...)
+	return append(all, server("-newer", newerVersion))
+}
+
+// newerVersion is what the server says that it is to which tests upgrade.
+const newerVersion = "v99.0.0-newer"
+
+// server is the server for an image, which says that it is of this version.
+func server(suffix, version string) Binary {
+	return Binary{Name: Static + "/sluice-apiserver" + suffix, Module: ".", Package: "./cmd/apiserver", Static: true, Title: "sluice-apiserver" + suffix + " for its image",
+		Flags: "-s -w -X sluice.dev/sluice/pkg/version.Version=" + version}
 }
 
 // Images are the binaries of our own images.
 func Images(ctx context.Context, repository string) []Binary {
 	return []Binary{
-		{Name: Static + "/sluice-apiserver", Module: ".", Package: "./cmd/apiserver", Static: true, Title: "sluice-apiserver for its image",
-			Flags: "-s -w -X sluice.dev/sluice/pkg/version.Version=" + version(ctx, repository)},
+		server("", version(ctx, repository)),
 		{Name: Static + "/demoapp", Module: ".", Package: "./test/demoapp", Flags: "-s -w", Static: true, Title: "the demo application"},
 		{Name: Static + "/traffic", Module: ".", Package: "./test/traffic", Flags: "-s -w", Static: true, Title: "the load on it"},
 	}

@@ -33,8 +33,8 @@ func archives(binDir string) map[string][]image.Image {
 	return map[string][]image.Image{
 		"demoapp.tar":          demo,
 		"sluice-apiserver.tar": {{Names: []string{component.ServerImage}, Binary: static("sluice-apiserver"), Authorities: true, Title: "Sluice"}},
-		// Another image only by what it says of itself.
-		"newer.tar": {{Names: []string{component.NewerImage}, Binary: static("sluice-apiserver"), Authorities: true, Title: "Sluice, newer"}},
+		"newer.tar":            {{Names: []string{component.NewerImage}, Binary: static("sluice-apiserver-newer"), Authorities: true, Title: "Sluice, newer"}},
+		"traffic.tar":          {{Names: []string{component.TrafficImage}, Binary: static("traffic"), Title: "The load on the demo application"}},
 		"node.tar": {
 			{Names: []string{component.PauseImage}, Binary: static("pause"), Title: "The first process of pods"},
 			{Names: []string{component.CoreDNSImage}, Binary: static("coredns"), Title: "CoreDNS"},
@@ -60,7 +60,7 @@ func PushServer(ctx context.Context, binDir, name string) error {
 
 // images brings the archives of all images that a real node needs up to date.
 func images(binDir string) error {
-	_, err := writeArchives(binDir, component.Layout{BinDir: binDir}.Images(), "node.tar", "sluice-apiserver.tar", "newer.tar", "demoapp.tar")
+	_, err := writeArchives(binDir, component.Layout{BinDir: binDir}.Images(), "node.tar", "sluice-apiserver.tar", "newer.tar", "demoapp.tar", "traffic.tar")
 	return err
 }
 
