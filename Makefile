@@ -14,8 +14,6 @@ GO := go
 RACE := $(if $(shell command -v $${CC:-gcc} || command -v clang),-race)
 # REAL=1 is one real node with containers instead of fake ones: Linux, as root.
 REAL ?=
-# What a real node needs is installed for root only; nobody else can have one.
-NODE_PACKAGES := $(if $(filter 0,$(shell id -u)),node-packages)
 # More flags for "make up", as in: make up UP_FLAGS="--sluice-etcd=external"
 UP_FLAGS ?=
 # Flags for "make bench", as in: make bench BENCH_FLAGS="--only=trees"
@@ -53,15 +51,15 @@ status: localcluster ## Show what of it runs, and the last log lines of what cra
 	@$(LOCALCLUSTER) status
 
 .PHONY: demo
-demo: localcluster $(NODE_PACKAGES) ## Play the guide on the local control plane, checking every stage; with real pods where they can run.
+demo: localcluster node-packages ## Play the guide on the local control plane, checking every stage; with real pods where they can run.
 	@$(GO) run -buildvcs=false ./test/demo
 
 .PHONY: picture
-picture: localcluster $(NODE_PACKAGES) ## Play the guide on a real node under load, and draw who answered: docs/images/guide.svg.
+picture: localcluster node-packages ## Play the guide on a real node under load, and draw who answered: docs/images/guide.svg.
 	@$(GO) run -buildvcs=false ./test/picture
 
 .PHONY: bench
-bench: localcluster $(NODE_PACKAGES) ## Measure Sluice against its peers, and print the ratios.
+bench: localcluster node-packages ## Measure Sluice against its peers, and print the ratios.
 	@$(GO) run -buildvcs=false ./test/benchmark $(BENCH_FLAGS)
 
 ##  Code
@@ -128,15 +126,14 @@ protoc:
 	  fi; \
 	fi
 
-# What a real node needs of the distribution: kube-proxy runs nft, and runc is linked with libseccomp.
+# What a real node needs of the distribution: kube-proxy runs nft, and runc is linked with libseccomp. It is
+# installed where it can be, and what is missing then is told by whoever needs it: "localcluster missing".
 .PHONY: node-packages
 node-packages:
-	@if ! command -v nft >/dev/null || ! echo '#include <seccomp.h>' | $${CC:-gcc} -E - >/dev/null 2>&1; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && apt-get install -y -qq nftables libseccomp-dev gcc; \
-	  else \
-	    echo "a real node needs nft, libseccomp and gcc. Install them: apt-get install nftables libseccomp-dev gcc" >&2; exit 1; \
-	  fi; \
+	@if [ "$$(uname -s)/$$(id -u)" = Linux/0 ] && command -v apt-get >/dev/null && \
+	    ! { command -v nft && command -v pkg-config && echo '#include <seccomp.h>' | $${CC:-gcc} -E -; } >/dev/null 2>&1; then \
+	  { apt-get update -qq && apt-get install -y -qq nftables libseccomp-dev pkg-config gcc libc6-dev; } || \
+	    echo "what a real node needs of the distribution cannot be installed" >&2; \
 	fi
 
 # A real Prometheus scrapes the server, and its tool checks the alerts. Tests that find neither say so.
@@ -189,7 +186,8 @@ test-e2e: localcluster prometheus ## Run everything end to end on local control 
 	$(GO) test -buildvcs=false -count=1 -timeout 40m -parallel 4 ./test/cluster/... ./test/e2e/...
 
 .PHONY: test-real
-test-real: localcluster $(NODE_PACKAGES) ## Run Sluice as users install it, with real containers under load; says why if it cannot.
+test-real: localcluster node-packages ## Run Sluice as users install it, with real containers under load; says why if it cannot.
+	@missing=$$($(LOCALCLUSTER) missing 2>&1) || echo "tests with real pods cannot run here: $${missing#localcluster: }" >&2
 	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/real/...
 
 .PHONY: test-long

@@ -101,7 +101,7 @@ type Builder struct {
 // Build brings the binaries up to date, one after another: the go command uses every core by itself,
 // and two of them at once would compile what they share twice.
 func (b *Builder) Build(ctx context.Context, binaries []Binary) error {
-	scratch := filepath.Join(b.Dir, ".build")
+	scratch := b.scratch()
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
 		return err
 	}
@@ -117,6 +117,9 @@ func (b *Builder) Build(ctx context.Context, binaries []Binary) error {
 	}
 	return nil
 }
+
+// scratch is the folder of what a build needs besides the binaries.
+func (b *Builder) scratch() string { return filepath.Join(b.Dir, ".build") }
 
 // lock keeps two launchers from writing the same files.
 func (b *Builder) lock(path string) (unlock func() error, err error) {

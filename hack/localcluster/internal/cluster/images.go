@@ -38,9 +38,12 @@ func ours(binDir, name string, architectures []string) map[string]string {
 	return binaries
 }
 
-// serverImage is the image of Sluice.
-func serverImage(binDir, version string, architectures []string) image.Image {
-	return image.Image{Names: []string{component.ServerImage}, Binaries: ours(binDir, "sluice-apiserver", architectures), Authorities: true, Title: "Sluice", Version: version}
+// serverBinary is the server as it is in its image.
+const serverBinary = "sluice-apiserver"
+
+// serverImage is the image of Sluice, with this binary.
+func serverImage(binDir, binary, version string, architectures []string) image.Image {
+	return image.Image{Names: []string{component.ServerImage}, Binaries: ours(binDir, binary, architectures), Authorities: true, Title: "Sluice", Version: version}
 }
 
 // archives are the archives of our own images, by the names of their files.
@@ -51,7 +54,7 @@ func archives(binDir, version string, architectures []string) map[string][]image
 	}
 	return map[string][]image.Image{
 		"demoapp.tar":          demo,
-		"sluice-apiserver.tar": {serverImage(binDir, version, architectures)},
+		"sluice-apiserver.tar": {serverImage(binDir, serverBinary, version, architectures)},
 	}
 }
 
@@ -60,11 +63,11 @@ func nodeArchives(binDir, version string) map[string][]image.Image {
 	only := func(name string) map[string]string {
 		return map[string]string{runtime.GOARCH: filepath.Join(binDir, build.Static, name)}
 	}
-	// Another image only by what it says of itself.
-	newer := serverImage(binDir, version, node)
+	newer := serverImage(binDir, build.NewerServer, version, node)
 	newer.Names, newer.Title = []string{component.NewerImage}, "Sluice, newer"
 	return map[string][]image.Image{
-		"newer.tar": {newer},
+		"newer.tar":   {newer},
+		"traffic.tar": {{Names: []string{component.TrafficImage}, Binaries: only("traffic"), Title: "The load on the demo application"}},
 		"node.tar": {
 			{Names: []string{component.PauseImage}, Binaries: only("pause"), Title: "The first process of pods"},
 			{Names: []string{component.CoreDNSImage}, Binaries: only("coredns"), Title: "CoreDNS"},
@@ -93,7 +96,7 @@ func BuildImages(ctx context.Context, options Options, folder string, architectu
 	}
 	slices.Sort(paths)
 	for _, arch := range architectures {
-		bill, err := serverImage(options.BinDir, version, architectures).Bill(arch)
+		bill, err := serverImage(options.BinDir, serverBinary, version, architectures).Bill(arch)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +111,7 @@ func BuildImages(ctx context.Context, options Options, folder string, architectu
 
 // PushServer pushes the image of Sluice, which has been built, under a name of its own, and returns its digest.
 func PushServer(ctx context.Context, options Options, name string, architectures []string) (string, error) {
-	server := serverImage(options.BinDir, build.Version(ctx, options.Repository), architectures)
+	server := serverImage(options.BinDir, serverBinary, build.Version(ctx, options.Repository), architectures)
 	server.Names = []string{name}
 	digest, err := server.Push(ctx)
 	return digest.String(), err

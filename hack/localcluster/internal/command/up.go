@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,6 +68,23 @@ func newBuild(flags *common) *cobra.Command {
 			reporter := progress.New(os.Stderr)
 			defer reporter.Close()
 			return cluster.Build(cmd.Context(), flags.options(component.EmbeddedEtcd, 0, false), reporter)
+		},
+	}
+}
+
+// newMissing is for scripts and tests that choose.
+func newMissing(flags *common) *cobra.Command {
+	return &cobra.Command{
+		Use:    "missing",
+		Short:  "Say what keeps a real node from running on this machine, and fail if anything does",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			missing, err := cluster.Missing(flags.options(component.NoSluice, 0, true))
+			if err != nil || len(missing) == 0 {
+				return err
+			}
+			return errors.New(strings.Join(missing, "; "))
 		},
 	}
 }
