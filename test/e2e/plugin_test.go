@@ -117,28 +117,36 @@ func TestTwoPeoplePromoteAtTheSameTime(t *testing.T) {
 func TestPluginExpectsAndTries(t *testing.T) {
 	s := together(t)
 	r := s.pausedUpdate("reviewed")
-	for flags, words := range map[string]string{
-		"--expect-revision=7":                 "the revision is 2, not 7",
-		"--expect-step=0":                     "the step is 1, not 0",
-		"--expect-step=1 --expect-revision=1": "the revision is 2, not 1",
+	for command, words := range map[string]string{
+		"promote --expect-revision=7":                 "the revision is 2, not 7",
+		"promote --expect-step=0":                     "the step is 1, not 0",
+		"promote --expect-step=1 --expect-revision=1": "the revision is 2, not 1",
+		"abort --expect-revision=1":                   "the revision is 2, not 1",
+		"pause --expect-step=2":                       "the step is 1, not 2",
 	} {
-		for _, verb := range []string{"promote", "abort", "pause"} {
-			output := s.run("", append([]string{"sluice", verb, r.Name}, strings.Fields(flags)...)...)
-			if output.Code != 1 {
-				t.Errorf("%s %s ends with %d", verb, flags, output.Code)
-			}
-			s.contains(output.Stderr, words)
+		output := s.plugin(r.Name, command)
+		if output.Code != 1 {
+			t.Errorf("%s ends with %d", command, output.Code)
 		}
+		s.contains(output.Stderr, words)
 	}
-	for _, verb := range []string{"promote", "promote --full", "abort", "pause", "restart", "restart --in=1h", "undo"} {
-		words := strings.Fields(verb)
-		s.contains(s.kubectl(append([]string{"sluice", words[0], r.Name, "--dry-run=server"}, words[1:]...)...), "(server dry run)")
+	for _, command := range []string{"promote", "promote --full", "abort", "pause", "restart --in=1h", "undo"} {
+		output := s.plugin(r.Name, command+" --dry-run=server")
+		s.must(output.Err())
+		s.contains(output.Stdout, "(server dry run)")
 	}
 	if after := s.get(r.Name); after.ResourceVersion != r.ResourceVersion {
 		t.Errorf("something was stored: %+v", after.Status.Actions)
 	}
 	s.kubectl("sluice", "promote", r.Name, "--expect-step=1", "--expect-revision=2", "--reason=reviewed")
 	s.atPause(r.Name, 2)
+}
+
+// plugin runs a command of the plugin on a Rollout.
+func (s *scenario) plugin(name, command string) cluster.Output {
+	s.Helper()
+	verb, flags, _ := strings.Cut(command, " ")
+	return s.run("", append([]string{"sluice", verb, name}, strings.Fields(flags)...)...)
 }
 
 // A restart in a while replaces the pods then, and not before.

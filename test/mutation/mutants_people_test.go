@@ -5,6 +5,9 @@ package mutation
 
 // stepsMutants break the steps and their pauses.
 var stepsMutants = []mutant{
+	{"a lower weight is reached while its pods are still there", "steps.go",
+		`&& d.poolNow(d.current).pods <= at.canary`, ``,
+		"a pause begins with more pods than its step says"},
 	{"two steps are taken at once", "steps.go",
 		`r.Status.CurrentStepIndex = ptr.To(stepIndex(r) + 1)`, `r.Status.CurrentStepIndex = ptr.To(min(stepIndex(r)+2, int32(len(steps(r)))))`,
 		"a pause is skipped"},
