@@ -95,7 +95,8 @@ func pods(colour string) corev1.PodTemplateSpec {
 			Containers: []corev1.Container{{
 				Name: application, Image: image(colour),
 				Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
-				ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1,
+				// On a busy machine an answer takes its time, and a pod that is slow is not to lose its place.
+				ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, TimeoutSeconds: 5,
 					ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromString("http")}}},
 			}},
 		},
