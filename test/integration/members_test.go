@@ -58,6 +58,7 @@ type replica struct {
 // replicas starts three at once.
 func replicas(t *testing.T, namespace string) []*replica {
 	t.Helper()
+	forgetReplicaSets(t)
 	root, err := os.MkdirTemp("", "sluice-replicas-")
 	if err != nil {
 		t.Fatal(err)
