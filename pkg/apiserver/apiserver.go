@@ -30,6 +30,9 @@ type ExtraConfig struct {
 	Gate func(http.Handler) http.Handler
 	// Deleted is told of each Rollout that has left the store.
 	Deleted func(types.UID)
+	// LeaderChanged is a channel that is closed when etcd has got another leader; nil if nobody can know. Writes
+	// that were under way are not waited for then.
+	LeaderChanged func() <-chan struct{}
 	// Observer shows what the controller sees; plan and explain answer 503 if it is nil, and nobody is warned of Services
 	// that are not there.
 	Observer rollout.Observer
@@ -97,7 +100,7 @@ func (c completedConfig) New() (*Server, error) {
 	group, storage, err := rolloutsrest.StorageProvider{
 		Rollout: rollout.Config{
 			Scheme:     Scheme,
-			Options:    explainedStorage{c.GenericConfig.RESTOptionsGetter},
+			Options:    explainedStorage{c.GenericConfig.RESTOptionsGetter, c.ExtraConfig.LeaderChanged},
 			Templates:  templates,
 			Revisions:  templates,
 			Deleted:    c.ExtraConfig.Deleted,

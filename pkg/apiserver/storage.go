@@ -6,12 +6,14 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/raft/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -28,7 +30,11 @@ const retryStorage = 1
 
 // explainedStorage is storage whose failures for want of a quorum are told as what they are, 503 with the advice to
 // try again, and not as an internal error.
-type explainedStorage struct{ generic.RESTOptionsGetter }
+type explainedStorage struct {
+	generic.RESTOptionsGetter
+	// leaderChanged is closed when etcd has got another leader; nil if nobody can know.
+	leaderChanged func() <-chan struct{}
+}
 
 // GetRESTOptions returns the options for a resource.
 func (e explainedStorage) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
@@ -40,21 +46,27 @@ func (e explainedStorage) GetRESTOptions(resource schema.GroupResource, example 
 	options.Decorator = func(config *storagebackend.ConfigForResource, prefix string, key func(runtime.Object) (string, error), newObject, newList func() runtime.Object,
 		attributes storage.AttrFunc, trigger storage.IndexerFuncs, indexers *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
 		made, destroy, err := decorated(config, prefix, key, newObject, newList, attributes, trigger, indexers)
-		return explained{made}, destroy, err
+		return explained{Interface: made, newObject: newObject, leaderChanged: e.leaderChanged}, destroy, err
 	}
 	return options, nil
 }
 
-type explained struct{ storage.Interface }
+type explained struct {
+	storage.Interface
+	newObject     func() runtime.Object
+	leaderChanged func() <-chan struct{}
+}
 
 // Create stores an object.
 func (e explained) Create(ctx context.Context, key string, obj, out runtime.Object, ttl uint64) error {
-	return explain(e.Interface.Create(ctx, key, obj, out, ttl))
+	return explain(e.whileLed(ctx, func(ctx context.Context) error { return e.Interface.Create(ctx, key, obj, out, ttl) }))
 }
 
 // Delete removes an object.
 func (e explained) Delete(ctx context.Context, key string, out runtime.Object, preconditions *storage.Preconditions, validate storage.ValidateObjectFunc, cached runtime.Object, opts storage.DeleteOptions) error {
-	return explain(e.Interface.Delete(ctx, key, out, preconditions, validate, cached, opts))
+	return explain(e.whileLed(ctx, func(ctx context.Context) error {
+		return e.Interface.Delete(ctx, key, out, preconditions, validate, cached, opts)
+	}))
 }
 
 // Watch tells of changes.
@@ -65,17 +77,18 @@ func (e explained) Watch(ctx context.Context, key string, opts storage.ListOptio
 
 // Get reads an object.
 func (e explained) Get(ctx context.Context, key string, opts storage.GetOptions, obj runtime.Object) error {
-	return explain(e.Interface.Get(ctx, key, opts, obj))
+	return explain(e.whenLed(ctx, time.Now().Add(clearWithin), func() error { return e.Interface.Get(ctx, key, opts, obj) }))
 }
 
 // GetList reads objects.
 func (e explained) GetList(ctx context.Context, key string, opts storage.ListOptions, list runtime.Object) error {
-	return explain(e.Interface.GetList(ctx, key, opts, list))
-}
-
-// GuaranteedUpdate changes an object.
-func (e explained) GuaranteedUpdate(ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool, preconditions *storage.Preconditions, update storage.UpdateFunc, cached runtime.Object) error {
-	return explain(e.Interface.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, cached))
+	return explain(e.whenLed(ctx, time.Now().Add(clearWithin), func() error {
+		// What a read that failed has left is not to be there twice.
+		if err := meta.SetList(list, nil); err != nil {
+			return err
+		}
+		return e.Interface.GetList(ctx, key, opts, list)
+	}))
 }
 
 // explain turns what etcd says when it cannot decide into an answer.

@@ -221,6 +221,9 @@ func (e *EmbeddedEtcd) Endpoints() []string {
 	return []string{"unix://" + e.socket}
 }
 
+// LeaderChanged is a channel that is closed when etcd has got another leader.
+func (e *EmbeddedEtcd) LeaderChanged() <-chan struct{} { return e.etcd.Server.LeaderChangedNotify() }
+
 // Err yields an error when etcd cannot go on; the process has to end then. It is closed by Close.
 func (e *EmbeddedEtcd) Err() <-chan error { return e.failed }
 

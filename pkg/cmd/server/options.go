@@ -70,6 +70,8 @@ type Options struct {
 	// embedded is true while the etcd of Recommended is the embedded one, which runs. alone is true if that is no member
 	// of a cluster.
 	embedded, alone bool
+	// leaderChanged is closed when the members have got another leader; nil without members.
+	leaderChanged func() <-chan struct{}
 }
 
 // NewOptions returns the defaults.

@@ -107,7 +107,9 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 	}()
 	o.Recommended.Etcd.StorageConfig.Transport.ServerList, o.embedded = etcd.Endpoints(), true
-	o.alone = o.Member.Name == ""
+	if o.alone = o.Member.Name == ""; !o.alone {
+		o.leaderChanged = etcd.LeaderChanged
+	}
 	serving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -175,13 +177,14 @@ func (o *Options) serve(ctx context.Context) error {
 	config := &apiserver.Config{
 		GenericConfig: generic,
 		ExtraConfig: apiserver.ExtraConfig{
-			Host:      clients.host,
-			Writing:   origins.Note,
-			Gate:      gate.Wrap,
-			Deleted:   remember(ctx, guard),
-			Observer:  acting,
-			Trees:     acting.Source(),
-			Performed: apiserver.NewVerbEvents(ctx, clients.host),
+			Host:          clients.host,
+			Writing:       origins.Note,
+			Gate:          gate.Wrap,
+			Deleted:       remember(ctx, guard),
+			LeaderChanged: o.leaderChanged,
+			Observer:      acting,
+			Trees:         acting.Source(),
+			Performed:     apiserver.NewVerbEvents(ctx, clients.host),
 		},
 	}
 	if server, err = config.Complete().New(); err != nil {
