@@ -5,10 +5,13 @@ package ha
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +30,7 @@ import (
 const (
 	// writers and readers send perSecond requests each: 200 verbs and 200 reads a second.
 	writers, readers, perSecond = 20, 20, 10
+	wanted                      = (writers + readers) * perSecond
 	// promised is how long a caller may wait, with the retries that client-go makes.
 	promised = 2 * time.Second
 	// patience is after how long a caller gives up.
@@ -39,10 +43,13 @@ const (
 type load struct {
 	stop    context.CancelFunc
 	clients sync.WaitGroup
+	// interval is the time from one request of a client to its next. Unit: nanoseconds.
+	interval atomic.Int64
 
 	mu     sync.Mutex
+	since  time.Time
 	tooks  []time.Duration
-	late   int
+	late   []string
 	failed []string
 	// written is the count that was acknowledged last, by Rollout.
 	written map[string]int
@@ -70,7 +77,8 @@ func newRollout(name string) *v1alpha1.Rollout {
 // startLoad has every writer write to a Rollout of its own, and the readers read all of them.
 func startLoad(t *testing.T, config *rest.Config, namespace string) *load {
 	t.Helper()
-	l := &load{written: map[string]int{}}
+	l := &load{written: map[string]int{}, since: time.Now()}
+	l.interval.Store(int64(time.Second / perSecond))
 	var ctx context.Context
 	ctx, l.stop = context.WithCancel(t.Context())
 	t.Cleanup(func() {
@@ -103,16 +111,29 @@ func (l *load) client(t *testing.T, config *rest.Config, namespace string) rollo
 
 // each calls do at the rate, or as fast as it is answered if that is slower.
 func (l *load) each(ctx context.Context, do func(ctx context.Context, n int)) {
-	ticker := time.NewTicker(time.Second / perSecond)
-	defer ticker.Stop()
+	next := time.Now()
 	for n := 1; ; n++ {
+		if next = next.Add(time.Duration(l.interval.Load())); time.Until(next) < 0 {
+			next = time.Now()
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(time.Until(next)):
 			do(ctx, n)
 		}
 	}
+}
+
+// bearable makes the load half of what was answered in calm, unless that was all that is wanted: on a machine with more
+// to do than it can, what is measured is its queue. It returns the requests a second.
+func (l *load) bearable(calm figures) float64 {
+	rate := float64(wanted)
+	if calm.rate() < 0.9*rate {
+		rate = calm.rate() / 2
+		l.interval.Store(int64(float64(writers+readers) / rate * float64(time.Second)))
+	}
+	return rate
 }
 
 // write counts, pauses, counts, resumes, and so on.
@@ -173,20 +194,32 @@ func (l *load) measured(ctx context.Context, what string, call func(context.Cont
 	defer l.mu.Unlock()
 	l.tooks = append(l.tooks, took)
 	if err != nil && !apierrors.IsConflict(err) {
-		l.failed = append(l.failed, fmt.Sprintf("%s: %s after %v: %v", start.Format("15:04:05.000"), what, took.Round(time.Millisecond), err))
+		l.failed = append(l.failed, fmt.Sprintf("%s: %s after %v: %v", start.Format("15:04:05.000"), what, took.Round(time.Millisecond), told(err)))
 		return false
 	}
 	if took > promised {
-		l.late++
+		l.late = append(l.late, fmt.Sprintf("%s: %s after %v", start.Format("15:04:05.000"), what, took.Round(time.Millisecond)))
 	}
 	return err == nil
 }
 
+// told is an error with what kube-apiserver said of it.
+func told(err error) string {
+	text := err.Error()
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Details != nil {
+		for _, cause := range status.Status().Details.Causes {
+			text += ": " + strings.TrimSpace(cause.Message)
+		}
+	}
+	return text
+}
+
 // figures are what callers saw.
 type figures struct {
-	requests, late int
-	failed         []string
-	median, worst  time.Duration
+	over          time.Duration
+	requests      int
+	late, failed  []string
+	median, worst time.Duration
 	// quantile999 is within what 99.9 % were answered.
 	quantile999 time.Duration
 }
@@ -195,23 +228,26 @@ type figures struct {
 func (l *load) take() figures {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := figures{requests: len(l.tooks), late: l.late, failed: l.failed}
+	f := figures{over: time.Since(l.since), requests: len(l.tooks), late: l.late, failed: l.failed}
 	slices.Sort(l.tooks)
 	if n := len(l.tooks); n > 0 {
 		f.median, f.quantile999, f.worst = l.tooks[n/2], l.tooks[n*999/1000], l.tooks[n-1]
 	}
-	l.tooks, l.late, l.failed = nil, 0, nil
+	l.since, l.tooks, l.late, l.failed = time.Now(), nil, nil, nil
 	return f
 }
 
+// rate is how many requests were answered a second.
+func (f figures) rate() float64 { return float64(f.requests) / f.over.Seconds() }
+
 // good is the share of requests that were answered in time. Unit: percent.
 func (f figures) good() float64 {
-	return 100 * float64(f.requests-f.late-len(f.failed)) / float64(max(1, f.requests))
+	return 100 * float64(f.requests-len(f.late)-len(f.failed)) / float64(max(1, f.requests))
 }
 
 // String is one line.
 func (f figures) String() string {
-	return fmt.Sprintf("%d requests, %d failed, %d later than %v: %.3f %% good; median %v, 99.9 %% within %v, worst %v", f.requests, len(f.failed), f.late, promised, f.good(),
+	return fmt.Sprintf("%d requests (%.0f/s), %d failed, %d later than %v: %.3f %% good; median %v, 99.9 %% within %v, worst %v", f.requests, f.rate(), len(f.failed), len(f.late), promised, f.good(),
 		f.median.Round(time.Millisecond), f.quantile999.Round(time.Millisecond), f.worst.Round(time.Millisecond))
 }
 
