@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -79,9 +80,12 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 	if theirs {
 		return code, nil
 	}
+	if code == 0 {
+		err = holdRights(local)
+	}
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	return code, local.Down(down)
+	return code, errors.Join(err, local.Down(down))
 }
 
 // raiseParallel raises the number of tests at the same time, which defaults to that of the cores, unless it

@@ -133,6 +133,8 @@ func (l Layout) apiServer() Component {
 		"--shutdown-send-retry-after",
 		"--shutdown-watch-termination-grace-period=1s",
 		"--profiling=false",
+		"--audit-policy-file="+l.Config(auditFile),
+		"--audit-log-path="+filepath.Join(l.Dir, "log", KubeAPIServer+"-audit.log"),
 	)
 	return l.component(KubeAPIServer, "https", "/readyz", append(args, l.apiServerPlace()...)...)
 }

@@ -59,6 +59,8 @@ func TestArguments(t *testing.T) {
 			[]string{"--enable-aggregator-routing"}},
 		{"the host checks who may set owner references", NoSluice, KubeAPIServer,
 			[]string{"--enable-admission-plugins=OwnerReferencesPermissionEnforcement", "--authorization-mode=RBAC"}, nil},
+		{"the host notes what Sluice asks it for", EmbeddedEtcd, KubeAPIServer,
+			[]string{"--audit-policy-file=/srv/plane/config/kube-apiserver-audit.yaml", "--audit-log-path=/srv/plane/log/kube-apiserver-audit.log"}, nil},
 		{"controllers have their own identities and no throttle", NoSluice, ControllerManager,
 			[]string{"--use-service-account-credentials", "--leader-elect=false", "--kube-api-qps=5000"}, nil},
 		{"kwok plays annotated nodes only", NoSluice, Kwok,
@@ -125,6 +127,7 @@ func TestFiles(t *testing.T) {
 		has        []string
 	}{
 		{"the scheduler has no throttle", schedulerFile, NoSluice, []string{`kubeconfig: "/srv/plane/pki/kube-scheduler.kubeconfig"`, "qps: 5000"}},
+		{"of the others nothing is noted", auditFile, EmbeddedEtcd, []string{`users: ["system:serviceaccount:sluice-system:sluice-apiserver"]`, "- level: None"}},
 		{"kwok has stages for nodes and pods", kwokFile, NoSluice, []string{"name: node-initialize", "name: node-heartbeat-with-lease", "name: pod-ready", "name: pod-delete"}},
 		{"the Service leads to the server on this machine", "artifacts/kustomization.yaml", EmbeddedEtcd, []string{"- ../artifacts/base", "type: ExternalName", "externalName: localhost", "port: 20005", "value: 20005"}},
 		{"with replicas it leads to the balancer", "artifacts/kustomization.yaml", ExternalEtcd, []string{"port: 20010", "value: 20010"}},

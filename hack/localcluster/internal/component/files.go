@@ -22,6 +22,7 @@ const (
 const (
 	schedulerFile = "kube-scheduler.yaml"
 	kwokFile      = "kwok.yaml"
+	auditFile     = "kube-apiserver-audit.yaml"
 	// ArtifactsFolder is the folder, among the configuration files, of the kustomization that applies
 	// artifacts/base to this control plane.
 	ArtifactsFolder = "artifacts"
@@ -30,7 +31,7 @@ const (
 // Files are the contents of the configuration files by their path below the folder of such files.
 // artifacts is the path of that folder relative to the kustomization that uses it.
 func (l Layout) Files(artifacts string) map[string]string {
-	files := map[string]string{schedulerFile: l.schedulerConfig()}
+	files := map[string]string{schedulerFile: l.schedulerConfig(), auditFile: auditPolicy()}
 	if l.Real {
 		maps.Copy(files, l.nodeFiles())
 	} else {
@@ -44,6 +45,18 @@ func (l Layout) Files(artifacts string) map[string]string {
 		files[ArtifactsFolder+"/kustomization.yaml"] = l.kustomization(artifacts + "/base")
 	}
 	return files
+}
+
+// auditPolicy has the host note what Sluice asks it for, and nothing else.
+func auditPolicy() string {
+	return fmt.Sprintf(`apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  users: ["system:serviceaccount:%s:%s"]
+- level: None
+`, Namespace, ServiceAccount)
 }
 
 func (l Layout) schedulerConfig() string {
