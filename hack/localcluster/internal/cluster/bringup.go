@@ -30,6 +30,10 @@ func (c *Cluster) bringUp(ctx context.Context, nodes int) error {
 	if err := stores.Wait(); err != nil {
 		return err
 	}
+	// Some are read by kube-apiserver; others hold ports, which may be others once it runs.
+	if err := writeFiles(c.current()); err != nil {
+		return err
+	}
 	if err := c.launch(ctx, component.KubeAPIServer); err != nil {
 		return err
 	}
