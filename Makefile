@@ -96,9 +96,10 @@ argocd: ## Write the ConfigMap for Argo CD from the scripts beside it.
 
 .PHONY: chart
 chart: ## Copy what the Helm chart shares with the overlays into it, and its values into its README.
-	@rm -rf charts/sluice/base charts/sluice/ha && mkdir charts/sluice/base charts/sluice/ha
+	@rm -rf charts/sluice/base charts/sluice/ha charts/sluice/cert-manager && mkdir charts/sluice/base charts/sluice/ha charts/sluice/cert-manager
 	@cp artifacts/base/*.yaml charts/sluice/base/ && rm charts/sluice/base/kustomization.yaml
 	@cp artifacts/overlays/ha/*.yaml charts/sluice/ha/ && rm charts/sluice/ha/kustomization.yaml charts/sluice/ha/statefulset.yaml
+	@cp artifacts/components/cert-manager/certificates.yaml charts/sluice/cert-manager/
 	@$(GO) -C test/install test -buildvcs=false -count=1 -run '^TestReadmeOfTheChart$$' . -args -update
 
 .PHONY: verify-format

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -66,11 +67,22 @@ func parse(text string) (objects, error) {
 	}
 }
 
-// overlay renders an overlay.
-func overlay(t *testing.T, mode string) objects {
+// overlay renders an overlay, with components.
+func overlay(t *testing.T, mode string, components ...string) objects {
 	t.Helper()
-	folder := filepath.Join(repository, "artifacts", "overlays", mode)
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+	folder, disk := filepath.Join(repository, "artifacts", "overlays", mode), filesys.MakeFsOnDisk()
+	if len(components) > 0 {
+		made, err := os.MkdirTemp(repository+"/artifacts", "test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(made) })
+		text := "resources: [../overlays/" + mode + "]\ncomponents: [../components/" + strings.Join(components, ", ../components/") + "]\n"
+		if folder = made; os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600) != nil {
+			t.Fatalf("writing to %s", folder)
+		}
+	}
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, folder)
 	if err != nil {
 		t.Fatal(err)
 	}

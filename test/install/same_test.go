@@ -5,6 +5,7 @@ package install
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,25 +13,53 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
 // Chart and overlay are two ways to the same objects.
 func TestChartAndOverlayAreTheSame(t *testing.T) {
 	for mode, values := range modes {
-		t.Run(mode, func(t *testing.T) {
-			fromChart, fromOverlay := rendered(t, values), overlay(t, mode)
-			if a, b := fromChart.names(), fromOverlay.names(); !slices.Equal(a, b) {
-				t.Fatalf("the chart has\n%s\nand the overlay\n%s", strings.Join(a, "\n"), strings.Join(b, "\n"))
-			}
-			for name, want := range fromOverlay {
-				if got := fromChart[name]; !equality.Semantic.DeepEqual(got.Object, want.Object) {
-					a, _ := yaml.Marshal(got.Object)
-					b, _ := yaml.Marshal(want.Object)
-					t.Errorf("%s is, in the chart,\n%s\nand in the overlay\n%s", name, a, b)
-				}
-			}
+		t.Run(mode, func(t *testing.T) { sameObjects(t, rendered(t, values), overlay(t, mode)) })
+		t.Run(mode+" with cert-manager", func(t *testing.T) {
+			values := maps.Clone(values)
+			values["certManager"] = map[string]any{"enabled": true}
+			sameObjects(t, rendered(t, values), overlay(t, mode, "cert-manager"))
 		})
+	}
+}
+
+// An issuer of one's own signs instead of the one that is made.
+func TestIssuerOfTheChart(t *testing.T) {
+	issuer := map[string]any{"name": "company", "kind": "ClusterIssuer", "group": "cert-manager.io"}
+	all := rendered(t, map[string]any{"certManager": map[string]any{"enabled": true, "issuer": map[string]any{"name": "company"}}})
+	for name, object := range all {
+		switch object.GetKind() {
+		case "Issuer":
+			t.Errorf("there is %s", name)
+		case "Certificate":
+			if ref, _, _ := unstructured.NestedMap(object.Object, "spec", "issuerRef"); !equality.Semantic.DeepEqual(ref, issuer) {
+				t.Errorf("%s is signed by %v, want %v", name, ref, issuer)
+			}
+		}
+	}
+	if all["Certificate "+systemNamespace+"/sluice-apiserver"] == nil {
+		t.Errorf("there are %q", all.names())
+	}
+}
+
+// sameObjects fails unless two renderings are the same, object by object.
+func sameObjects(t *testing.T, fromChart, fromOverlay objects) {
+	t.Helper()
+	if a, b := fromChart.names(), fromOverlay.names(); !slices.Equal(a, b) {
+		t.Fatalf("the chart has\n%s\nand the overlay\n%s", strings.Join(a, "\n"), strings.Join(b, "\n"))
+	}
+	for name, want := range fromOverlay {
+		if got := fromChart[name]; !equality.Semantic.DeepEqual(got.Object, want.Object) {
+			a, _ := yaml.Marshal(got.Object)
+			b, _ := yaml.Marshal(want.Object)
+			t.Errorf("%s is, in the chart,\n%s\nand in the overlay\n%s", name, a, b)
+		}
 	}
 }
 
@@ -55,7 +84,9 @@ func TestModes(t *testing.T) {
 
 // What both have in common is the same to the letter, comments included.
 func TestSharedFilesOfTheChart(t *testing.T) {
-	for folder, own := range map[string][]string{"base": {"kustomization.yaml"}, "overlays/ha": {"kustomization.yaml", "statefulset.yaml"}} {
+	for folder, own := range map[string][]string{
+		"base": {"kustomization.yaml"}, "overlays/ha": {"kustomization.yaml", "statefulset.yaml"}, "components/cert-manager": {"kustomization.yaml"},
+	} {
 		shared, err := filepath.Glob(filepath.Join(repository, "artifacts", folder, "*.yaml"))
 		if err != nil {
 			t.Fatal(err)

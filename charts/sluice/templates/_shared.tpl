@@ -137,3 +137,19 @@ resources:
 - name: tmp
   mountPath: /tmp
 {{- end }}
+
+{{/* With cert-manager: where the server finds its certificate, and how that gets there. */}}
+{{- define "sluice.certificateArgs" -}}
+- --tls-cert-file=/etc/sluice/tls/tls.crt
+- --tls-private-key-file=/etc/sluice/tls/tls.key
+{{- end }}
+{{- define "sluice.certificateMount" -}}
+- name: tls
+  mountPath: /etc/sluice/tls
+  readOnly: true
+{{- end }}
+{{- define "sluice.certificateVolume" -}}
+- name: tls
+  secret:
+    secretName: sluice-apiserver-tls
+{{- end }}
