@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -29,6 +31,7 @@ func TestDisruption(t *testing.T) {
 	}{
 		{"server killed in mid-update", serverKilledInMidUpdate},
 		{"server ends in good order", serverEndsInGoodOrder},
+		{"certificate spoilt", certificateSpoilt},
 		{"explain without a controller", explainWithoutController},
 		{"second process on a data directory", secondProcessOnDataDirectory},
 		{"forged owner reference", forgedOwnerReference},
@@ -148,6 +151,27 @@ func serverEndsInGoodOrder(s *scenario) {
 	s.setTag(r.Name, "two")
 	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseHealthy)
 	s.Logf("answers through the restart: %v", heard())
+}
+
+// A Secret whose key somebody has spoilt is made anew, and kube-apiserver told of it.
+func certificateSpoilt(s *scenario) {
+	r := s.deploy(newRollout("certified", 1))
+	secrets := s.Host.CoreV1().Secrets("sluice-system")
+	secret, err := secrets.Get(s.ctx(), "sluice-apiserver-serving", metav1.GetOptions{})
+	s.must(err)
+	before := secret.Data[corev1.TLSCertKey]
+	secret.Data[corev1.TLSPrivateKeyKey] = []byte("spoilt")
+	_, err = secrets.Update(s.ctx(), secret, metav1.UpdateOptions{})
+	s.must(err)
+	s.must(s.Stop(s.ctx(), cluster.Server))
+	s.must(s.Start(s.ctx(), cluster.Server))
+	s.setTag(r.Name, "two")
+	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseHealthy)
+	secret, err = secrets.Get(s.ctx(), secret.Name, metav1.GetOptions{})
+	s.must(err)
+	if bytes.Equal(secret.Data[corev1.TLSCertKey], before) {
+		s.Error("the certificate is the same as before")
+	}
 }
 
 // listenThroughRestart asks for the Rollout over and over until the returned function is called, which then
