@@ -59,15 +59,25 @@ func (c *Cluster) KubectlWith(ctx context.Context, kuberc, stdin string, args ..
 	return c.kubectl(ctx, kuberc, stdin, args)
 }
 
-func (c *Cluster) kubectl(ctx context.Context, kuberc, stdin string, args []string) (Output, error) {
-	bin := c.launcher.binDir
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), args...)
+// KubectlCommand is stock kubectl of the version of the host, as Kubectl runs it, for those who read what it prints
+// while it runs.
+func (c *Cluster) KubectlCommand(ctx context.Context, args ...string) *exec.Cmd {
+	return c.kubectlCommand(ctx, "off", args)
+}
+
+func (c *Cluster) kubectlCommand(ctx context.Context, kuberc string, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.launcher.kubectl, args...)
 	cmd.Env = append(os.Environ(),
 		"KUBECONFIG="+filepath.Join(c.launcher.dir, "kubeconfig"),
 		"KUBECACHEDIR="+filepath.Join(c.launcher.dir, "run", "kubectl"),
 		"KUBERC="+kuberc,
-		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"PATH="+c.launcher.binDir+string(os.PathListSeparator)+os.Getenv("PATH"),
 	)
+	return cmd
+}
+
+func (c *Cluster) kubectl(ctx context.Context, kuberc, stdin string, args []string) (Output, error) {
+	cmd := c.kubectlCommand(ctx, kuberc, args)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err := cmd.Run()
