@@ -20,6 +20,8 @@ UP_FLAGS ?=
 BENCH_FLAGS ?=
 # The platforms of "make image", with a comma between them.
 PLATFORMS ?= linux/amd64,linux/arm64
+# The versions of Kubernetes of "make test-hosts", besides the newest, which all other tests have.
+HOSTS ?= 1.34
 # How many journeys "make test-simulator" makes, and what their seeds count from.
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
@@ -191,6 +193,13 @@ test-real: localcluster node-packages ## Run Sluice as users install it, with re
 	@missing=$$($(LOCALCLUSTER) missing 2>&1) || echo "tests with real pods cannot run here: $${missing#localcluster: }" >&2
 	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/real/...
 
+.PHONY: test-hosts
+test-hosts: localcluster prometheus ## Run everything end to end on older versions of Kubernetes: HOSTS="1.34".
+	for host in $(HOSTS); do \
+	  SLUICE_HOST=$$host $(GO) test -buildvcs=false -count=1 -timeout 60m -parallel 4 ./test/e2e/...; \
+	  SLUICE_HOST=$$host $(GO) -C test/install test -buildvcs=false -count=1 -timeout 30m -run '^TestAControlPlaneAcceptsAll$$' .; \
+	done
+
 .PHONY: test-long
 test-long: localcluster $(NODE_PACKAGES) ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
@@ -199,5 +208,6 @@ test-long: localcluster $(NODE_PACKAGES) ## Run what takes too long for every ch
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration -run '^TestCertificatesAreReplacedUnderLoad$$' -v -certificates.lifetime=1m
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
+	$(MAKE) test-hosts
 	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
 	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=30

@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,10 @@ import (
 // modulePath is the first line of go.mod by which the source tree is recognised.
 const modulePath = "module sluice.dev/sluice\n"
 
+// HostVariable is the environment variable that names the minor version of Kubernetes which the host is to have, unless
+// the options do; without it, it is the newest that the launcher knows.
+const HostVariable = "SLUICE_HOST"
+
 // Options say which control plane is meant, and how it is to be.
 type Options struct {
 	// Dir is its folder; empty for that of "make up", _local in the source tree.
@@ -34,6 +39,8 @@ type Options struct {
 	SharedEtcd bool
 	// Real gives it a real node with containers, and Sluice as a pod on it; it needs Linux and root.
 	Real bool
+	// Host is the minor version of Kubernetes that the host is to have, as "1.34"; empty for what HostVariable names.
+	Host string
 	// HostOnly leaves Sluice out, for tests that run it themselves.
 	HostOnly bool
 	// Progress is where the launcher tells what it does.
@@ -80,6 +87,9 @@ func Up(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, err
 	}
 	args := []string{"up"}
+	if l.host != "" {
+		args = append(args, "--host="+l.host)
+	}
 	if options.SharedEtcd {
 		args = append(args, "--sluice-etcd=external")
 	}
@@ -111,6 +121,9 @@ func Attach(ctx context.Context, options Options) (*Cluster, error) {
 	}
 	if !state.Up {
 		return nil, nil
+	}
+	if l.host != "" && l.host != state.Host {
+		return nil, fmt.Errorf("the control plane in %s is Kubernetes %s, and %s is asked for; stop it first: %s", l.dir, state.Host, l.host, l.command("down"))
 	}
 	if err := l.quiet().run(ctx, "status"); err != nil {
 		return nil, fmt.Errorf("%w\nStop it first: %s", err, l.command("down"))
@@ -162,7 +175,11 @@ func (c *Cluster) Component(name string) (Component, error) {
 // launcher is the command localcluster on one folder.
 type launcher struct {
 	repository, dir, binDir string
-	progress                io.Writer
+	// host is the version of the host that is asked for, if any.
+	host string
+	// kubectl is that of the version of the host, once it runs.
+	kubectl  string
+	progress io.Writer
 }
 
 // newLauncher builds the launcher, which builds everything else.
@@ -171,7 +188,8 @@ func newLauncher(ctx context.Context, options Options) (launcher, error) {
 	if err != nil {
 		return launcher{}, err
 	}
-	l := launcher{repository: repository, dir: options.Dir, binDir: filepath.Join(repository, "_local", "bin"), progress: options.Progress}
+	l := launcher{repository: repository, dir: options.Dir, binDir: filepath.Join(repository, "_local", "bin"),
+		host: cmp.Or(options.Host, os.Getenv(HostVariable)), progress: options.Progress}
 	if l.dir == "" {
 		l.dir = filepath.Join(repository, "_local")
 	}
@@ -225,6 +243,11 @@ func (l launcher) connect() (*Cluster, error) {
 		return nil, err
 	}
 	config.QPS = -1
+	s, err := l.state()
+	if err != nil {
+		return nil, err
+	}
+	l.kubectl = s.Kubectl
 	return l.with(config)
 }
 

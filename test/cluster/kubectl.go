@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -50,24 +51,32 @@ func (o Output) Err() error {
 // Kubectl runs stock kubectl as the administrator; the plugin is found as "kubectl sluice". An error means
 // that it could not be run, not that it failed.
 func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (Output, error) {
-	// What a person has set for himself must not change what is tested.
-	return c.kubectl(ctx, "off", stdin, args)
+	return c.kubectl(ctx, c.KubectlCommand(ctx, args...), stdin, args)
 }
 
-// KubectlWith runs stock kubectl, as Kubectl does, with the preferences and aliases of a kuberc file.
+// KubectlWith runs stock kubectl, as Kubectl does, with the preferences and aliases of a kuberc file. It is named by a
+// flag, since kubectl 1.34 takes no notice of the variable KUBERC, unless that is off.
 func (c *Cluster) KubectlWith(ctx context.Context, kuberc, stdin string, args ...string) (Output, error) {
-	return c.kubectl(ctx, kuberc, stdin, args)
+	cmd := c.KubectlCommand(ctx, append(slices.Clip(args), "--kuberc="+kuberc)...)
+	cmd.Env = append(cmd.Env, "KUBERC=")
+	return c.kubectl(ctx, cmd, stdin, args)
 }
 
-func (c *Cluster) kubectl(ctx context.Context, kuberc, stdin string, args []string) (Output, error) {
-	bin := c.launcher.binDir
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), args...)
+// KubectlCommand is stock kubectl of the version of the host, as Kubectl runs it, for those who read what it prints
+// while it runs.
+func (c *Cluster) KubectlCommand(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.launcher.kubectl, args...)
 	cmd.Env = append(os.Environ(),
 		"KUBECONFIG="+filepath.Join(c.launcher.dir, "kubeconfig"),
 		"KUBECACHEDIR="+filepath.Join(c.launcher.dir, "run", "kubectl"),
-		"KUBERC="+kuberc,
-		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"KUBERC=off", // What a person has set for himself must not change what is tested.
+		"PATH="+c.launcher.binDir+string(os.PathListSeparator)+os.Getenv("PATH"),
 	)
+	return cmd
+}
+
+// kubectl runs the command and keeps what it says; args are those that a person would type.
+func (c *Cluster) kubectl(ctx context.Context, cmd *exec.Cmd, stdin string, args []string) (Output, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err := cmd.Run()

@@ -26,6 +26,8 @@ const (
 // state is what is read of the launcher's record of a control plane.
 type state struct {
 	Up         bool        `json:"up"`
+	Host       string      `json:"host"`
+	Kubectl    string      `json:"kubectl"`
 	Real       bool        `json:"real"`
 	StartedAt  time.Time   `json:"startedAt"`
 	NodeReady  time.Time   `json:"nodeReadyAt"`

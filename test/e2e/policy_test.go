@@ -157,6 +157,28 @@ func TestQuotaOnReplicaSetsIsAWarning(t *testing.T) {
 	s.awaitPhase("warned", v1alpha1.RolloutPhaseHealthy)
 }
 
+// What the cluster drops of a template, because it is older than the field or has it switched off, does nothing: the
+// client is told, and it is not stored as if it did.
+func TestAFieldThatTheClusterDropsIsAWarning(t *testing.T) {
+	s := together(t)
+	heard := &warnings{}
+	config := rest.CopyConfig(s.Config)
+	config.WarningHandler = heard
+	client, err := versioned.NewForConfig(config)
+	s.must(err)
+	r := newRollout("dropped", 1)
+	// Unknown before 1.37, and there behind the gate VolumeBindMountOptions, which is off.
+	r.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	r.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data", BindMountOptions: []string{"noexec"}}}
+	stored, err := client.SluiceV1alpha1().Rollouts(s.namespace).Create(s.ctx(), r, metav1.CreateOptions{})
+	s.must(err)
+	s.contains(heard.String(), "spec.template.spec.containers[0].volumeMounts[0].bindMountOptions is dropped")
+	if options := stored.Spec.Template.Spec.Containers[0].VolumeMounts[0].BindMountOptions; len(options) > 0 {
+		t.Errorf("stored are the options %q, which no pod gets", options)
+	}
+	s.awaitPhase("dropped", v1alpha1.RolloutPhaseHealthy)
+}
+
 // warnings collects the warnings of a client.
 type warnings struct {
 	mu    sync.Mutex

@@ -11,9 +11,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -36,10 +33,7 @@ type stream struct {
 func (s *scenario) stream(args ...string) *stream {
 	s.Helper()
 	ctx, cancel := context.WithCancel(s.Context())
-	bin := filepath.Join(s.Repository(), "_local", "bin")
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), append(args, "--namespace="+s.namespace)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(s.Dir(), "kubeconfig"), "KUBECACHEDIR="+filepath.Join(s.Dir(), "run", "kubectl"),
-		"KUBERC=off", "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd := s.KubectlCommand(ctx, append(args, "--namespace="+s.namespace)...)
 	// Pipes of a command that is killed must not hold up the test.
 	cmd.WaitDelay = time.Second
 	stdout, err := cmd.StdoutPipe()

@@ -44,14 +44,21 @@ func New(host kubernetes.Interface) *Resolver {
 }
 
 // Resolve returns the template of a Rollout as the host defaults it, and the revision that it is. stored is
-// what the Rollout replaces; nil if it is new. Its error is an answer to the client: Invalid with the host's own
-// field errors, or Timeout.
+// what the Rollout replaces; nil if it is new. The client is warned of fields that the host leaves out of its answer.
+// Its error is an answer to the client: Invalid with the host's own field errors, or Timeout.
 func (r *Resolver) Resolve(ctx context.Context, rollout, stored *rollouts.Rollout) (*corev1.PodTemplateSpec, engine.Resolution, error) {
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	template, err := r.dryRun(bounded, rollout)
 	if err != nil {
 		return nil, engine.Resolution{}, err
+	}
+	left, err := dropped(&rollout.Spec.Template, template)
+	if err != nil {
+		return nil, engine.Resolution{}, err
+	}
+	for _, path := range left {
+		warning.AddWarning(ctx, "", path+" is dropped: this cluster does not have it, or does not allow it")
 	}
 	existing, err := r.list(bounded, rollout)
 	if err != nil {

@@ -22,15 +22,6 @@ import (
 	"sluice.dev/sluice/hack/localcluster/internal/progress"
 )
 
-// kubernetesVersion is the version of k8s.io/kubernetes in go.mod. Without it clients refuse the
-// version that the API server tells them.
-const kubernetesVersion = "v1.37.2"
-
-// kubernetesFlags are the linker flags of the multi-call binary kube.
-const kubernetesFlags = "-s -w -X k8s.io/component-base/version.gitVersion=" + kubernetesVersion +
-	" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37" +
-	" -X k8s.io/component-base/version.gitTreeState=clean"
-
 // developmentVersion is what our binaries call themselves when there is no tag to go by.
 const developmentVersion = "v0.1.0-dev"
 
@@ -52,22 +43,12 @@ type Binary struct {
 	// Arch is the architecture of a binary for an image, for Linux on whatever machine, as Go names it; empty for a
 	// binary that runs here. The same source and the same Go make the same such binary, in any folder.
 	Arch string
-	// Calls are further names under which the program is called and then acts as another one.
+	// Calls are further names, in the same folder, under which the program is called and then acts as another one.
 	Calls []string
 	// Title names it to a person.
 	Title string
 	// First warns of how long the first build takes; empty if it is nothing to speak of.
 	First string
-}
-
-// Host are the binaries of the host cluster, and the launcher itself.
-func Host() []Binary {
-	return []Binary{
-		{Name: "kube", Module: "hack/localcluster", Package: "./cmd/kube", Flags: kubernetesFlags,
-			Calls: []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd", "kwok", "kubelet", "kube-proxy"},
-			Title: "Kubernetes, etcd and kwok", First: "The first build of Kubernetes, etcd and kwok takes about ten minutes on two cores; later ones take a second."},
-		{Name: "localcluster", Module: "hack/localcluster", Package: "./cmd/localcluster", Title: "localcluster"},
-	}
 }
 
 // Sluice are our own binaries, at the version that git describes, or a development version.
@@ -230,15 +211,16 @@ func isPackage(line string) bool {
 }
 
 func link(dir string, binary Binary) error {
+	folder, target := filepath.Split(filepath.Join(dir, binary.Name))
 	for _, call := range binary.Calls {
-		path := filepath.Join(dir, call)
-		if target, err := os.Readlink(path); err == nil && target == binary.Name {
+		path := filepath.Join(folder, call)
+		if found, err := os.Readlink(path); err == nil && found == target {
 			continue
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if err := os.Symlink(binary.Name, path); err != nil {
+		if err := os.Symlink(target, path); err != nil {
 			return err
 		}
 	}

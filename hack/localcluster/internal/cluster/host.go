@@ -126,7 +126,7 @@ func (h *host) applyArtifacts(ctx context.Context) error {
 
 // apply runs kubectl apply.
 func (h *host) apply(ctx context.Context, what ...string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(h.layout.BinDir, "kubectl"), append([]string{"apply", "--server-side", "--force-conflicts",
+	cmd := exec.CommandContext(ctx, h.layout.HostBinary("kubectl"), append([]string{"apply", "--server-side", "--force-conflicts",
 		"--kubeconfig=" + h.layout.Kubeconfig(), "--cache-dir=" + filepath.Join(h.layout.Dir, "run", "kubectl")}, what...)...)
 	cmd.Env = append(os.Environ(), "KUBERC=off")
 	if output, err := cmd.CombinedOutput(); err != nil {

@@ -26,6 +26,8 @@ type Options struct {
 	// Repository is the root of the source tree, Dir the folder of the control plane, BinDir that of the
 	// binaries. All absolute.
 	Repository, Dir, BinDir string
+	// Host is the minor version of Kubernetes that the host is to have, one of build.HostVersions.
+	Host string
 	// Mode says how Sluice is part of it.
 	Mode component.SluiceMode
 	// Nodes is how many fake nodes there are; none if Real.
@@ -38,7 +40,8 @@ type Options struct {
 // folder if there is one. It returns once everything works. If something does not, or the context
 // ends, it stops what it started and says what was wrong.
 func Up(ctx context.Context, options Options, reporter *progress.Reporter) (_ *state.State, err error) {
-	layout := component.Layout{Dir: options.Dir, BinDir: options.BinDir, Repository: options.Repository, Mode: options.Mode, Real: options.Real, Ports: map[string]int{}}
+	layout := component.Layout{Dir: options.Dir, BinDir: options.BinDir, Repository: options.Repository,
+		Host: options.Host, HostDir: build.HostDir(options.Host), Mode: options.Mode, Real: options.Real, Ports: map[string]int{}}
 	if options.Real {
 		missing, err := Missing(options)
 		if err != nil {
@@ -88,7 +91,10 @@ func Missing(options Options) ([]string, error) {
 
 // Build brings all binaries that the options need up to date.
 func Build(ctx context.Context, options Options, reporter *progress.Reporter) error {
-	binaries := build.Host()
+	binaries, err := build.Host(options.Host)
+	if err != nil {
+		return err
+	}
 	if options.Mode != component.NoSluice {
 		binaries = append(binaries, build.Sluice(ctx, options.Repository)...)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice.dev/sluice/hack/localcluster/internal/build"
 	"sluice.dev/sluice/hack/localcluster/internal/cluster"
 	"sluice.dev/sluice/hack/localcluster/internal/component"
 	"sluice.dev/sluice/hack/localcluster/internal/progress"
@@ -30,7 +31,7 @@ func newImage(flags *common) *cobra.Command {
 				return err
 			}
 			reporter := progress.New(os.Stderr)
-			options := flags.options(component.NoSluice, 0, false)
+			options := flags.options(build.NewestHost, component.NoSluice, 0, false)
 			paths, err := cluster.BuildImages(cmd.Context(), options, output, architectures, reporter)
 			reporter.Close()
 			for _, path := range paths {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice.dev/sluice/hack/localcluster/internal/build"
 	"sluice.dev/sluice/hack/localcluster/internal/cluster"
 	"sluice.dev/sluice/hack/localcluster/internal/component"
 	"sluice.dev/sluice/hack/localcluster/internal/progress"
@@ -24,6 +25,7 @@ func newUp(flags *common) *cobra.Command {
 	var without bool
 	var nodes int
 	var real bool
+	var host string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing and start the control plane",
@@ -37,9 +39,12 @@ func newUp(flags *common) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkHost(host, real); err != nil {
+				return err
+			}
 			started := time.Now()
 			reporter := progress.New(os.Stderr)
-			recorded, err := cluster.Up(cmd.Context(), flags.options(mode, nodes, real), reporter)
+			recorded, err := cluster.Up(cmd.Context(), flags.options(host, mode, nodes, real), reporter)
 			reporter.Close()
 			if err != nil {
 				return err
@@ -55,21 +60,43 @@ func newUp(flags *common) *cobra.Command {
 		"etcd of Sluice: embedded, or external, with which a second server can be started: localcluster start "+component.SluiceReplica)
 	cmd.Flags().BoolVar(&real, "real", false, "one real node with containers instead of fake ones, and Sluice a pod on it; needs Linux and root")
 	cmd.Flags().IntVar(&nodes, "nodes", 4, "number of fake nodes")
+	addHost(cmd, &host)
 	flags.addOutput(cmd)
 	return cmd
 }
 
 func newBuild(flags *common) *cobra.Command {
-	return &cobra.Command{
+	var host string
+	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build all binaries, or what of them is out of date",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			reporter := progress.New(os.Stderr)
 			defer reporter.Close()
-			return cluster.Build(cmd.Context(), flags.options(component.EmbeddedEtcd, 0, false), reporter)
+			return cluster.Build(cmd.Context(), flags.options(host, component.EmbeddedEtcd, 0, false), reporter)
 		},
 	}
+	addHost(cmd, &host)
+	return cmd
+}
+
+// addHost adds the flag for the version of the host.
+func addHost(cmd *cobra.Command, host *string) {
+	cmd.Flags().StringVar(host, "host", build.NewestHost, "minor version of Kubernetes that the host has: "+strings.Join(build.HostVersions(), " or ")+
+		"; kube-apiserver, kube-controller-manager, kube-scheduler and kubectl are of it")
+}
+
+// checkHost refuses a version that there is not, and an older one with a real node: a kubelet must not be newer than
+// its API server, and there is that of the newest version only.
+func checkHost(host string, real bool) error {
+	if _, err := build.Host(host); err != nil {
+		return fmt.Errorf("--host: %w", err)
+	}
+	if real && host != build.NewestHost {
+		return fmt.Errorf("--host=%s is for fake nodes; with --real it is %s, the version of the kubelet", host, build.NewestHost)
+	}
+	return nil
 }
 
 // newMissing is for scripts and tests that choose.
@@ -80,7 +107,7 @@ func newMissing(flags *common) *cobra.Command {
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(*cobra.Command, []string) error {
-			missing, err := cluster.Missing(flags.options(component.NoSluice, 0, true))
+			missing, err := cluster.Missing(flags.options(build.NewestHost, component.NoSluice, 0, true))
 			if err != nil || len(missing) == 0 {
 				return err
 			}
@@ -89,8 +116,8 @@ func newMissing(flags *common) *cobra.Command {
 	}
 }
 
-func (c *common) options(mode component.SluiceMode, nodes int, real bool) cluster.Options {
-	return cluster.Options{Repository: c.repository, Dir: c.dir, BinDir: c.binDir, Mode: mode, Nodes: nodes, Real: real}
+func (c *common) options(host string, mode component.SluiceMode, nodes int, real bool) cluster.Options {
+	return cluster.Options{Repository: c.repository, Dir: c.dir, BinDir: c.binDir, Host: host, Mode: mode, Nodes: nodes, Real: real}
 }
 
 func sluiceMode(without, real bool, etcd string, chosen bool) (component.SluiceMode, error) {
@@ -113,12 +140,12 @@ func sluiceMode(without, real bool, etcd string, chosen bool) (component.SluiceM
 // explain tells a person what to do with the control plane.
 func explain(out io.Writer, recorded *state.State, took time.Duration) error {
 	text := fmt.Sprintf(`
-The control plane is up (%s). To use it:
+Kubernetes %s is up (%s). To use it:
 
     export KUBECONFIG=%s
     export PATH=%s:$PATH
 
-`, progress.Elapsed(took), recorded.Kubeconfig, recorded.BinDir)
+`, recorded.Host, progress.Elapsed(took), recorded.Kubeconfig, recorded.Path())
 	if recorded.Sluice != component.NoSluice {
 		text += fmt.Sprintf(`    kubectl apply -f %s/artifacts/examples/rollouts-demo.yaml
     kubectl sluice get rollout rollouts-demo --watch

@@ -64,6 +64,13 @@ func (l Layout) Component(name string) (Component, error) {
 	return Component{}, fmt.Errorf("this control plane has no component %q", name)
 }
 
+// hostComponent is a component that is of the version of the host.
+func (l Layout) hostComponent(name, health string, args ...string) Component {
+	c := l.component(name, "https", health, args...)
+	c.Path = l.HostBinary(name)
+	return c
+}
+
 func (l Layout) component(name, scheme, health string, args ...string) Component {
 	return Component{
 		Name: name, Path: filepath.Join(l.BinDir, name), Args: args, PortNames: []string{name},
@@ -136,7 +143,7 @@ func (l Layout) apiServer() Component {
 		"--audit-policy-file="+l.Config(auditFile),
 		"--audit-log-path="+filepath.Join(l.Dir, "log", KubeAPIServer+"-audit.log"),
 	)
-	return l.component(KubeAPIServer, "https", "/readyz", append(args, l.apiServerPlace()...)...)
+	return l.hostComponent(KubeAPIServer, "/readyz", append(args, l.apiServerPlace()...)...)
 }
 
 // ownerReferences is an admission plugin that is off by default in Kubernetes; it is on here, so that the tests
@@ -189,12 +196,12 @@ func (l Layout) controllerManager() Component {
 		// The nodes are fake and share the machine with everything else: late is not gone.
 		args = append(args, "--node-monitor-grace-period=1h")
 	}
-	return l.component(ControllerManager, "https", "/healthz", args...)
+	return l.hostComponent(ControllerManager, "/healthz", args...)
 }
 
 func (l Layout) scheduler() Component {
 	kubeconfig := l.PKI(Scheduler + ".kubeconfig")
-	return l.component(Scheduler, "https", "/healthz",
+	return l.hostComponent(Scheduler, "/healthz",
 		"--config="+l.Config(schedulerFile),
 		"--authentication-kubeconfig="+kubeconfig,
 		"--authorization-kubeconfig="+kubeconfig,

@@ -41,6 +41,28 @@ func TestComponentsOfEachMode(t *testing.T) {
 	}
 }
 
+// An older host is made of its own programs and keeps a store of its own; all else is what it is with the newest.
+func TestOlderHost(t *testing.T) {
+	older := layout(EmbeddedEtcd)
+	older.Host, older.HostDir = "1.34", "hosts/1.34"
+	newest := layout(EmbeddedEtcd).Components()
+	for i, c := range older.Components() {
+		want := newest[i].Path
+		if slices.Contains([]string{KubeAPIServer, ControllerManager, Scheduler}, c.Name) {
+			want = "/srv/bin/hosts/1.34/" + c.Name
+		}
+		if c.Path != want {
+			t.Errorf("%s is %s; want %s", c.Name, c.Path, want)
+		}
+		if c.DataDir != "" && c.DataDir != "/srv/plane/data/hosts/1.34/"+c.Name {
+			t.Errorf("%s keeps its data in %s, beside that of a newer host", c.Name, c.DataDir)
+		}
+	}
+	if got := older.HostBinary("kubectl"); got != "/srv/bin/hosts/1.34/kubectl" {
+		t.Errorf("kubectl is %s", got)
+	}
+}
+
 func TestArguments(t *testing.T) {
 	for _, row := range []struct {
 		rule string

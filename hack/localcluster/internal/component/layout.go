@@ -58,6 +58,9 @@ type Layout struct {
 	// Dir is the folder of this control plane, BinDir that of the binaries, Repository the source tree
 	// that the artifacts are read from. All absolute.
 	Dir, BinDir, Repository string
+	// Host is the minor version of Kubernetes that the host has, HostDir the folder below BinDir in which
+	// kube-apiserver, kube-controller-manager, kube-scheduler and kubectl are of it; empty for BinDir itself.
+	Host, HostDir string
 	// Ports are the ports on 127.0.0.1 by their names.
 	Ports map[string]int
 	// Mode says how Sluice is part of it.
@@ -82,13 +85,17 @@ func (l Layout) SluiceKubeconfig() string { return l.PKI(Sluice + ".kubeconfig")
 // Log is the path of a component's log.
 func (l Layout) Log(name string) string { return filepath.Join(l.Dir, "log", name+".log") }
 
+// HostBinary is the path of a program that is of the version of the host.
+func (l Layout) HostBinary(name string) string { return filepath.Join(l.BinDir, l.HostDir, name) }
+
 // Data is the path of a component's data folder. A control plane with a real node has a store of its own:
-// the nodes in the other one are not there.
+// the nodes in the other one are not there. So has one with an older host, which need not be able to read what a
+// newer one has stored.
 func (l Layout) Data(name string) string {
 	if l.Real {
 		return filepath.Join(l.Dir, "data", "real", name)
 	}
-	return filepath.Join(l.Dir, "data", name)
+	return filepath.Join(l.Dir, "data", l.HostDir, name)
 }
 
 // Address is the host and port that the named port stands for.

@@ -29,6 +29,9 @@ type State struct {
 	Dir        string `json:"dir"`
 	BinDir     string `json:"binDir"`
 	Repository string `json:"repository"`
+	// Host is the minor version of Kubernetes of the host, Kubectl the kubectl of that version.
+	Host    string `json:"host"`
+	Kubectl string `json:"kubectl"`
 	// Kubeconfig is the administrator's; Server and CAFile are what it holds.
 	Kubeconfig string `json:"kubeconfig"`
 	Server     string `json:"server"`
@@ -117,6 +120,7 @@ func (s *State) AnyAlive() bool {
 func New(layout component.Layout, now time.Time) *State {
 	s := &State{
 		Version: version, Dir: layout.Dir, BinDir: layout.BinDir, Repository: layout.Repository,
+		Host: layout.Host, Kubectl: layout.HostBinary("kubectl"),
 		Kubeconfig: layout.Kubeconfig(), CAFile: layout.PKI(component.ClusterAuthority + ".crt"), PKIDir: layout.PKI(""),
 		Sluice: layout.Mode, Real: layout.Real, StartedAt: now.UTC(),
 	}
@@ -145,6 +149,14 @@ func (s *State) Define(layout component.Layout) {
 	}
 	s.Ports = layout.Ports
 	s.Server = layout.Server()
+}
+
+// Path is what PATH has to begin with for kubectl to be that of the host, and for it to find the plugin.
+func (s *State) Path() string {
+	if folder := filepath.Dir(s.Kubectl); folder != s.BinDir {
+		return folder + string(os.PathListSeparator) + s.BinDir
+	}
+	return s.BinDir
 }
 
 // Command is what a person types to run the launcher's command on this control plane.

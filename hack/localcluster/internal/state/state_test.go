@@ -127,6 +127,18 @@ func TestFindNamesWhatThereIs(t *testing.T) {
 	}
 }
 
+func TestPath(t *testing.T) {
+	for _, row := range []struct{ name, kubectl, want string }{
+		{"everything in one folder", "/source/_local/bin/kubectl", "/source/_local/bin"},
+		{"kubectl of an older host comes first", "/source/_local/bin/hosts/1.34/kubectl", "/source/_local/bin/hosts/1.34:/source/_local/bin"},
+	} {
+		s := State{BinDir: "/source/_local/bin", Kubectl: row.kubectl}
+		if got := s.Path(); got != row.want {
+			t.Errorf("%s: %q; want %q", row.name, got, row.want)
+		}
+	}
+}
+
 func TestCommand(t *testing.T) {
 	for _, row := range []struct{ name, dir, want string }{
 		{"the usual folder: make knows it", "/source/_local", "make down"},
