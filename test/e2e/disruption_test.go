@@ -19,7 +19,8 @@ import (
 	"sluice.dev/sluice/test/cluster"
 )
 
-// TestDisruption ends components, so it comes after all other tests, one part after the other.
+// TestDisruption ends components, so it comes after all other tests, one part
+// after the other.
 func TestDisruption(t *testing.T) {
 	t.Parallel()
 	calm.Wait()
@@ -29,6 +30,7 @@ func TestDisruption(t *testing.T) {
 	}{
 		{"server killed in mid-update", serverKilledInMidUpdate},
 		{"server ends in good order", serverEndsInGoodOrder},
+		{"server away", serverAway},
 		{"explain without a controller", explainWithoutController},
 		{"second process on a data directory", secondProcessOnDataDirectory},
 		{"forged owner reference", forgedOwnerReference},
