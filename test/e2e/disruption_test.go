@@ -19,7 +19,7 @@ import (
 	"sluice.dev/sluice/test/cluster"
 )
 
-// TestDisruption ends components, so it comes after all other tests, one part
+// TestDisruption ends components, or keeps the server as busy as it can be, so it comes after all other tests, one part
 // after the other.
 func TestDisruption(t *testing.T) {
 	t.Parallel()
@@ -28,6 +28,8 @@ func TestDisruption(t *testing.T) {
 		name string
 		run  func(*scenario)
 	}{
+		{"thousand watches", thousandWatches},
+		{"slow watchers", slowWatchers},
 		{"server killed in mid-update", serverKilledInMidUpdate},
 		{"server ends in good order", serverEndsInGoodOrder},
 		{"server away", serverAway},
