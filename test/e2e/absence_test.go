@@ -36,7 +36,6 @@ func serverAway(s *scenario) {
 	s.createQuota()
 	doomed, empty := newScenario(s.T, s.Cluster), newScenario(s.T, s.Cluster)
 	doomed.deploy(newRollout("doomed", 1))
-	remembered := s.remembered()
 
 	s.must(s.Kill(s.ctx(), cluster.Server))
 	down := time.Now()
@@ -46,7 +45,7 @@ func serverAway(s *scenario) {
 	s.Logf("not Available %v after the server was killed", took)
 	empty.deleteNamespace()
 	s.kubectlIsUsable("while it is known to be away")
-	s.kubectlTells(remembered)
+	s.kubectlTells()
 	s.collectsAndCounts("early")
 	for _, waiting := range []*scenario{doomed, empty} {
 		took = s.until(nextTry, "the namespace says why it waits", func(ctx context.Context) string {

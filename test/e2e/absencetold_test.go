@@ -80,36 +80,22 @@ func (s *scenario) kubectlIsUsable(when string) {
 	}
 }
 
-// remembered has kubectl find all kinds, and returns the folder in which it keeps them for some hours.
-func (s *scenario) remembered() string {
-	s.Helper()
-	folder := s.TempDir()
-	s.kubectl("get", resource, "--cache-dir="+folder)
-	return folder
-}
-
-// kubectlTells fails the test unless kubectl says that Rollouts are not served: as what it is if it remembers that there are
-// such, and otherwise as if there were none.
-func (s *scenario) kubectlTells(remembered string) {
+// kubectlTells fails the test unless kubectl says of Rollouts what it says of kinds that there are not.
+func (s *scenario) kubectlTells() {
 	s.Helper()
 	for _, command := range []struct {
 		args         []string
-		cache        string
 		code         int
 		says, hasNot string
 	}{
-		{args: []string{"get", resource}, cache: remembered, code: 1, says: "the server is currently unable to handle the request"},
 		{args: []string{"get", resource}, code: 1, says: `the server doesn't have a resource type "rollouts"`},
 		{args: []string{"get", "all"}, says: "pod/kept-", hasNot: "rollout"},
 		{args: []string{"api-resources"}, says: "deployments", hasNot: "rollouts"},
 	} {
-		cache, began := command.cache, time.Now()
-		if cache == "" {
-			cache = s.TempDir()
-		}
-		output := s.run("", append(slices.Clone(command.args), "--cache-dir="+cache)...)
+		began := time.Now()
+		output := s.run("", append(slices.Clone(command.args), "--cache-dir="+s.TempDir())...)
 		said := output.Stdout + output.Stderr
-		s.Logf("%s, remembered %t: exit code %d after %v %s", strings.Join(command.args, " "), command.cache != "", output.Code, time.Since(began).Round(10*time.Millisecond), output.Stderr)
+		s.Logf("%s: exit code %d after %v %s", strings.Join(command.args, " "), output.Code, time.Since(began).Round(10*time.Millisecond), output.Stderr)
 		if output.Code != command.code || !strings.Contains(said, command.says) || command.hasNot != "" && strings.Contains(said, command.hasNot) {
 			s.Errorf("%s: wanted are exit code %d and %q, without %q; it is %d:\n%s", strings.Join(command.args, " "), command.code, command.says, command.hasNot, output.Code, said)
 		}
