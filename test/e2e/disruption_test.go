@@ -30,6 +30,7 @@ func TestDisruption(t *testing.T) {
 	}{
 		{"thousand watches", thousandWatches},
 		{"slow watchers", slowWatchers},
+		{"request limits", requestLimits},
 		{"server killed in mid-update", serverKilledInMidUpdate},
 		{"server ends in good order", serverEndsInGoodOrder},
 		{"server away", serverAway},
