@@ -76,6 +76,7 @@ func (c *Config) Complete() CompletedConfig {
 		c.GenericConfig.Authentication.Authenticator = notingAuthenticator{c.GenericConfig.Authentication.Authenticator}
 	}
 	c.GenericConfig.ReadyzChecks = append(c.GenericConfig.ReadyzChecks, identity)
+	c.GenericConfig.LongRunningFunc = withoutLimits(c.GenericConfig.LongRunningFunc)
 	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
 		// The gate is outermost of ours, yet inside authentication and authorization: its answer names
 		// Rollouts, which not everybody may know of.

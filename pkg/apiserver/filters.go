@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,6 +99,18 @@ func (a authentication) wrap(handler http.Handler) http.Handler {
 		handler.ServeHTTP(w, req)
 	})
 }
+
+// withoutLimits takes what probes ask for out of the limits on requests in flight, as kube-apiserver does by its priority
+// and fairness: a server that has much to do must not be restarted for it.
+func withoutLimits(longRunning request.LongRunningRequestCheck) request.LongRunningRequestCheck {
+	return func(req *http.Request, info *request.RequestInfo) bool {
+		first, _, _ := strings.Cut(strings.TrimPrefix(info.Path, "/"), "/")
+		return longRunning(req, info) || !info.IsResourceRequest && slices.Contains(probes, first)
+	}
+}
+
+// probes are the paths that tell of the health of the server, single checks below them included.
+var probes = []string{"healthz", "livez", "readyz"}
 
 // withFarewell tells clients of a terminating server, with every answer, to send the next request on another connection,
 // which reaches another replica as soon as they know of no other way. Nobody has to be refused for it: over HTTP/2 the

@@ -45,6 +45,26 @@ func TestNobodyIsAnonymousForWantOfAnAuthority(t *testing.T) {
 	}
 }
 
+func TestProbesAreOutsideTheLimits(t *testing.T) {
+	exempt := withoutLimits(func(_ *http.Request, info *request.RequestInfo) bool { return info.Verb == "watch" })
+	for _, test := range []struct {
+		rule string
+		info request.RequestInfo
+		want bool
+	}{
+		{"liveness", request.RequestInfo{Path: "/livez", Verb: "get"}, true},
+		{"a single check of readiness", request.RequestInfo{Path: "/readyz/etcd", Verb: "get"}, true},
+		{"what was exempt before", request.RequestInfo{Path: "/apis/sluice.dev/v1alpha1/rollouts", Verb: "watch", IsResourceRequest: true}, true},
+		{"a read", request.RequestInfo{Path: "/apis/sluice.dev/v1alpha1/rollouts", Verb: "list", IsResourceRequest: true}, false},
+		{"another path that begins alike", request.RequestInfo{Path: "/livezz", Verb: "get"}, false},
+		{"no path", request.RequestInfo{Verb: "get"}, false},
+	} {
+		if got := exempt(nil, &test.info); got != test.want {
+			t.Errorf("%s: got %t, want %t", test.rule, got, test.want)
+		}
+	}
+}
+
 func TestFieldValidationIsStrictByDefault(t *testing.T) {
 	tests := []struct {
 		rule, query, verb, group, want string

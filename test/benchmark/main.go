@@ -41,6 +41,8 @@ type options struct {
 	samples, runs          int
 	rounds, verbs, callers int
 	replicaSets, frames    int
+	rollouts               int
+	idle                   time.Duration
 	seed                   uint64
 	order                  string
 	dir, profile           string
@@ -62,6 +64,8 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.callers, "callers", 16, "how many clients call them at the same time")
 	flags.IntVar(&o.replicaSets, "replicasets", 10_000, "how many ReplicaSets are in the cluster when trees are drawn; a multiple of 1000")
 	flags.IntVar(&o.frames, "frames", 100, "how many trees are drawn")
+	flags.IntVar(&o.rollouts, "rollouts", 10_000, "how many Rollouts there are that nothing happens to, and as many Deployments; a multiple of 10")
+	flags.DurationVar(&o.idle, "idle", 10*time.Minute, "for how long nothing happens to them; at least 1s")
 	flags.IntVar(&o.runs, "runs", 1, "how often all is measured; the results are medians")
 	flags.StringVar(&o.order, "order", orderAlternate, "which kind comes first: deployment, rollout, or alternate for another one in each run")
 	flags.StringVar(&o.dir, "dir", "", "folder of a control plane that is up already (default: one is started for this, and stopped)")
@@ -78,6 +82,10 @@ func parse(args []string) (options, error) {
 		return o, errors.New("--workloads, --replicas, --samples, --runs, --rounds, --verbs, --callers and --frames must be at least 1")
 	case o.replicaSets < 1000 || o.replicaSets%1000 != 0:
 		return o, errors.New("--replicasets must be a multiple of 1000")
+	case o.rollouts < 10 || o.rollouts%10 != 0:
+		return o, errors.New("--rollouts must be a multiple of 10")
+	case o.idle < time.Second:
+		return o, errors.New("--idle must be at least 1s")
 	}
 	for _, part := range o.only {
 		if !slices.Contains(parts, part) {

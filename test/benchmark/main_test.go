@@ -28,8 +28,10 @@ func TestParse(t *testing.T) {
 			command: "go run ./test/benchmark --order=rollout --runs=3"},
 		{rule: "an unknown order is refused with those that are known", args: []string{"--order=random"}, wrong: "alternate"},
 		{rule: "parts can be left out", args: []string{"--only=verbs,trees", "--verbs=10"}, command: "go run ./test/benchmark --only=verbs,trees --verbs=10"},
-		{rule: "an unknown part is refused with those that are known", args: []string{"--only=verbs,forests"}, wrong: "updates, contention, verbs, trees"},
+		{rule: "an unknown part is refused with those that are known", args: []string{"--only=verbs,forests"}, wrong: "updates, contention, verbs, trees, idle"},
 		{rule: "ReplicaSets are dealt out evenly", args: []string{"--replicasets=1234"}, wrong: "multiple of 1000"},
+		{rule: "Rollouts are dealt out evenly", args: []string{"--rollouts=15"}, wrong: "multiple of 10"},
+		{rule: "no time is no idle time", args: []string{"--idle=0s"}, wrong: "at least 1s"},
 		{rule: "no runs give no medians", args: []string{"--runs=0"}, wrong: "at least 1"},
 		{rule: "arguments are refused", args: []string{"now"}, wrong: `"now"`},
 	} {

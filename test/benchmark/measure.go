@@ -36,10 +36,11 @@ const (
 	partContention = "contention"
 	partVerbs      = "verbs"
 	partTrees      = "trees"
+	partIdle       = "idle"
 	partPods       = "pods"
 )
 
-var parts = []string{partUpdates, partContention, partVerbs, partTrees, partPods}
+var parts = []string{partUpdates, partContention, partVerbs, partTrees, partIdle, partPods}
 
 // measured is what one run gives. What belongs to parts that were not measured is empty.
 type measured struct {
@@ -48,6 +49,7 @@ type measured struct {
 	contention          load.Contention
 	verbs, patches      load.Calls
 	trees               load.Trees
+	idle                load.Idle
 	pods                pods.Measured
 }
 
@@ -91,7 +93,7 @@ func measure(ctx context.Context, o options, repository string) (runs []measured
 
 func controlPlane(ctx context.Context, o options, repository string) (*plane.Plane, error) {
 	if o.dir != "" {
-		return plane.Open(o.dir)
+		return plane.Open(repository, o.dir, os.Stderr)
 	}
 	return plane.Start(ctx, repository, os.Stderr)
 }
@@ -126,7 +128,7 @@ func (b bench) warmUp(ctx context.Context) error {
 func (b bench) run(ctx context.Context, i int) (m measured, err error) {
 	measures := map[string]func(ctx context.Context, i int, m *measured) error{
 		partUpdates: b.updates, partContention: b.contend, partVerbs: b.callVerbs, partTrees: b.drawTrees,
-		partPods: b.runPods,
+		partIdle: b.rest, partPods: b.runPods,
 	}
 	for _, part := range parts {
 		if !b.measures(part) {
@@ -210,6 +212,17 @@ func (b bench) callVerbs(ctx context.Context, i int, m *measured) error {
 func (b bench) drawTrees(ctx context.Context, i int, m *measured) (err error) {
 	b.progress(i, "drawing %d trees among %d ReplicaSets", b.frames, b.replicaSets)
 	m.trees, err = b.clients.Trees(ctx, b.plugin, fmt.Sprintf("benchmark-trees-%d", i+1), b.replicaSets, b.frames)
+	return err
+}
+
+// rest has nothing done about many Rollouts.
+func (b bench) rest(ctx context.Context, i int, m *measured) (err error) {
+	b.progress(i, "%d Rollouts that nothing happens to for %v", b.rollouts, b.idle)
+	m.idle, err = b.clients.Idle(ctx, b.plane, load.Rest{
+		Prefix: fmt.Sprintf("benchmark-idle-%d", i+1), Rollouts: b.rollouts, Time: b.idle,
+		// Nothing else is measured on this control plane after that, and it takes long.
+		Leave: b.dir == "" && i == b.runs-1,
+	})
 	return err
 }
 

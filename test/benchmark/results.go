@@ -18,7 +18,7 @@ import (
 const resultsFile = "docs/benchmarks.md"
 
 // The goals. The first two are ratios to the Deployments', the next two numbers per workload and update,
-// the last three milliseconds.
+// the next three milliseconds. The last ones are MiB, percent of a processor, and seconds.
 const (
 	goalTime         = 1.4
 	goalCPU          = 1.3
@@ -27,6 +27,12 @@ const (
 	goalPromoteP50   = 15
 	goalPromoteP99   = 40
 	goalFirstFrame   = 200
+	goalMemory       = 1024
+	goalShare        = 2
+	goalStart        = 15
+	goalProtobuf     = 0.5
+	goalTable        = 1
+	goalFailOver     = 5
 )
 
 // results are the figures of all runs.

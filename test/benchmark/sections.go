@@ -28,7 +28,7 @@ type section struct {
 func (r results) sections() []section {
 	all := map[string]func() section{
 		partUpdates: r.updates, partContention: r.contention, partVerbs: r.verbCalls, partTrees: r.trees,
-		partPods: r.realPods,
+		partIdle: r.idleRollouts, partPods: r.realPods,
 	}
 	var measured []section
 	for _, part := range parts {

@@ -21,7 +21,8 @@ import (
 	"sluice.dev/sluice/test/cluster"
 )
 
-// TestDisruption ends components, so it comes after all other tests, one part after the other.
+// TestDisruption ends components, or keeps the server as busy as it can be, so it comes after all other tests, one part
+// after the other.
 func TestDisruption(t *testing.T) {
 	t.Parallel()
 	calm.Wait()
@@ -29,9 +30,13 @@ func TestDisruption(t *testing.T) {
 		name string
 		run  func(*scenario)
 	}{
+		{"thousand watches", thousandWatches},
+		{"slow watchers", slowWatchers},
+		{"request limits", requestLimits},
 		{"server killed in mid-update", serverKilledInMidUpdate},
 		{"server ends in good order", serverEndsInGoodOrder},
 		{"certificate spoilt", certificateSpoilt},
+		{"server away", serverAway},
 		{"explain without a controller", explainWithoutController},
 		{"second process on a data directory", secondProcessOnDataDirectory},
 		{"forged owner reference", forgedOwnerReference},

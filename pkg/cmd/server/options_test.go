@@ -4,6 +4,8 @@
 package server
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -63,5 +65,25 @@ func TestMembersThatCannotFormAClusterAreRefused(t *testing.T) {
 				t.Errorf("got %v, want an error about %q", err, tc.says)
 			}
 		})
+	}
+}
+
+// docs/operations.md tells how many requests are served at once.
+func TestLimitsAreDocumented(t *testing.T) {
+	document, err := os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := NewOptions()
+	for flag, value := range map[string]any{
+		"max-requests-inflight":          options.ServerRun.MaxRequestsInFlight,
+		"max-mutating-requests-inflight": options.ServerRun.MaxMutatingRequestsInFlight,
+	} {
+		if row := fmt.Sprintf("`--%s` | %v |", flag, value); !strings.Contains(string(document), row) {
+			t.Errorf("docs/operations.md does not have %q", row)
+		}
+	}
+	if row := fmt.Sprintf("`--enable-priority-and-fairness` | %t |", options.Recommended.Features.EnablePriorityAndFairness); !strings.Contains(string(document), row) {
+		t.Errorf("docs/operations.md does not have %q", row)
 	}
 }

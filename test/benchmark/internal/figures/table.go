@@ -61,6 +61,16 @@ func Alone(measure string, sluice float64, decimals int, goal float64) Row {
 	return row
 }
 
+// Within is a row in which Sluice is compared with the peer, and has a goal of its own whatever the peer does.
+func Within(measure string, peer, sluice float64, decimals int, goal float64) Row {
+	row := Alone(measure, sluice, decimals, goal)
+	row.Peer = number(peer, decimals)
+	if peer != 0 {
+		row.Ratio = number(sluice/peer, 2)
+	}
+	return row
+}
+
 // Never is a row of something that must not happen, compared with how often it happened to the peer.
 func Never(measure string, peer, sluice float64) Row {
 	return Row{Measure: measure, Peer: number(peer, 0), Sluice: number(sluice, 0), Ratio: none, Goal: "none", Verdict: verdict(sluice, 0)}

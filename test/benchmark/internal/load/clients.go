@@ -130,3 +130,10 @@ func ignoreNotFound(err error) error {
 	}
 	return err
 }
+
+func ignoreConflict(err error) error {
+	if apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}

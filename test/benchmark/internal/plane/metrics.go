@@ -59,8 +59,12 @@ func (p *Plane) direct(name string) (*rest.RESTClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.directTo(c.URL)
+}
+
+func (p *Plane) directTo(url string) (*rest.RESTClient, error) {
 	config := rest.CopyConfig(p.Config)
-	config.Host = c.URL
+	config.Host = url
 	// Each component has an authority of its own. Both ends are processes that the launcher started on the
 	// loopback interface, and what is read is not secret.
 	config.TLSClientConfig.CAData, config.TLSClientConfig.CAFile, config.TLSClientConfig.Insecure = nil, "", true

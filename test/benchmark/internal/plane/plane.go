@@ -34,8 +34,13 @@ type Plane struct {
 	Kubeconfig string
 
 	record record
+	dir    string
 	stop   func(context.Context) error
+	launch launcher
 }
+
+// launcher runs one command of hack/localcluster on the folder of the control plane.
+type launcher func(ctx context.Context, args ...string) error
 
 // record is what is read of the launcher's state.json.
 type record struct {
@@ -45,9 +50,12 @@ type record struct {
 }
 
 type component struct {
-	Name    string `json:"name"`
-	URL     string `json:"url"`
-	Wanted  bool   `json:"wanted"`
+	Name    string   `json:"name"`
+	Path    string   `json:"path"`
+	Args    []string `json:"args"`
+	DataDir string   `json:"dataDir"`
+	URL     string   `json:"url"`
+	Wanted  bool     `json:"wanted"`
 	Process struct {
 		PID int `json:"pid"`
 	} `json:"process"`
@@ -60,9 +68,28 @@ func Start(ctx context.Context, repository string, output io.Writer) (*Plane, er
 	if err != nil {
 		return nil, err
 	}
-	launcher := func(ctx context.Context, args ...string) error {
+	launch := newLauncher(repository, dir, output)
+	if err := launch(ctx, "up", "--output=json"); err != nil {
+		return nil, err
+	}
+	stop := func(ctx context.Context) error {
+		if err := launch(ctx, "down", "--purge"); err != nil {
+			return err
+		}
+		return os.RemoveAll(dir)
+	}
+	p, err := Open(repository, dir, output)
+	if err != nil {
+		return nil, errors.Join(err, stop(context.WithoutCancel(ctx)))
+	}
+	p.stop = stop
+	return p, nil
+}
+
+func newLauncher(repository, dir string, output io.Writer) launcher {
+	return func(ctx context.Context, args ...string) error {
 		cmd := exec.CommandContext(ctx, "go", append([]string{"-C", filepath.Join(repository, "hack", "localcluster"),
-			"run", "./cmd/localcluster", "--dir=" + dir}, args...)...)
+			"run", "-buildvcs=false", "./cmd/localcluster", "--dir=" + dir}, args...)...)
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		// What it prints at the end is its record, for programs; what it tells people goes to the other stream.
 		cmd.Stderr = output
@@ -71,36 +98,17 @@ func Start(ctx context.Context, repository string, output io.Writer) (*Plane, er
 		}
 		return nil
 	}
-	if err := launcher(ctx, "up", "--output=json"); err != nil {
-		return nil, err
-	}
-	stop := func(ctx context.Context) error {
-		if err := launcher(ctx, "down", "--purge"); err != nil {
-			return err
-		}
-		return os.RemoveAll(dir)
-	}
-	p, err := Open(dir)
-	if err != nil {
-		return nil, errors.Join(err, stop(context.WithoutCancel(ctx)))
-	}
-	p.stop = stop
-	return p, nil
 }
 
 // Open uses the control plane in dir, which must be running. Stop leaves it as it is.
-func Open(dir string) (*Plane, error) {
-	path := filepath.Join(dir, "run", "state.json")
-	content, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("no control plane was started in %s; do so with make up, or leave --dir out to have one started", dir)
-	}
+func Open(repository, dir string, output io.Writer) (*Plane, error) {
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plane{stop: func(context.Context) error { return nil }}
-	if err := json.Unmarshal(content, &p.record); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	p := &Plane{dir: dir, launch: newLauncher(repository, dir, output), stop: func(context.Context) error { return nil }}
+	if err := p.read(); err != nil {
+		return nil, err
 	}
 	if !p.record.Up {
 		return nil, fmt.Errorf("the control plane in %s is not up; start it with make up, or leave --dir out to have one started", dir)
@@ -112,6 +120,23 @@ func Open(dir string) (*Plane, error) {
 	p.Config.QPS = -1
 	p.Config.UserAgent = "sluice-benchmark"
 	return p, nil
+}
+
+// read reads what the launcher has recorded.
+func (p *Plane) read() error {
+	path := filepath.Join(p.dir, "run", "state.json")
+	content, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("no control plane was started in %s; do so with make up, or leave --dir out to have one started", p.dir)
+	}
+	if err != nil {
+		return err
+	}
+	p.record = record{}
+	if err := json.Unmarshal(content, &p.record); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 // Stop ends what Start has started.
