@@ -21,8 +21,9 @@ import (
 const (
 	// etcdReadyTimeout is how long etcd may take to replay its log before it serves.
 	etcdReadyTimeout = 2 * time.Minute
-	// etcdQuotaBytes is the size of the database beyond which etcd takes no more writes.
-	etcdQuotaBytes = 8 << 30
+	// DefaultEtcdQuotaBytes and minEtcdQuotaBytes are the default and the least of Options.EtcdQuotaBytes.
+	DefaultEtcdQuotaBytes int64 = 4 << 30
+	minEtcdQuotaBytes     int64 = 16 << 20
 	// etcdProgressInterval is how often idle watches are told the current revision; the watch cache
 	// of the API server needs it to answer consistent lists.
 	etcdProgressInterval = 5 * time.Second
@@ -45,12 +46,14 @@ type EmbeddedEtcd struct {
 	socketDir string
 	stop      context.CancelFunc
 	defragged chan struct{}
+	spaced    chan struct{}
 }
 
 // StartEmbeddedEtcd starts etcd on the data directory, which it makes if there is none, and returns
 // when it serves. It fails at once if another process has the directory. ctx bounds the start only:
-// etcd lives until Close, since the API server needs it until its last request is answered.
-func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, err error) {
+// etcd lives until Close, since the API server needs it until its last request is answered. Beyond quotaBytes, which
+// are at least minEtcdQuotaBytes, the database takes no more writes until there is room again.
+func StartEmbeddedEtcd(ctx context.Context, dataDir string, quotaBytes int64) (_ *EmbeddedEtcd, err error) {
 	dataDir, err = filepath.Abs(dataDir)
 	if err != nil {
 		return nil, err
@@ -72,6 +75,7 @@ func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, er
 		return nil, err
 	}
 	config := etcdConfig(filepath.Join(dataDir, etcdFolder), e.socket)
+	config.QuotaBackendBytes = quotaBytes
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newEtcdLog(e.level))
 	if e.etcd, err = embed.StartEtcd(config); err != nil {
 		return nil, fmt.Errorf("starting etcd in %s: %w", dataDir, err)
@@ -87,6 +91,11 @@ func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, er
 	go func() {
 		defer close(e.defragged)
 		defragment(background, e.etcd.Server.Backend())
+	}()
+	e.spaced = make(chan struct{})
+	go func() {
+		defer close(e.spaced)
+		keepRoom(background, e.etcd.Server, quotaBytes)
 	}()
 	return e, nil
 }
@@ -148,7 +157,6 @@ func etcdConfig(dir, socket string) *embed.Config {
 	cfg.AdvertisePeerUrls = types.MustNewURLs([]string{etcdPeerURL})
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.EnableGRPCGateway = false
-	cfg.QuotaBackendBytes = etcdQuotaBytes
 	cfg.WatchProgressNotifyInterval = etcdProgressInterval
 	return cfg
 }
@@ -182,6 +190,7 @@ func (e *EmbeddedEtcd) Close() {
 	if e.stop != nil {
 		e.stop()
 		<-e.defragged
+		<-e.spaced
 		e.stop = nil
 	}
 	if e.etcd != nil {

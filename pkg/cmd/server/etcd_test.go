@@ -6,6 +6,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
@@ -34,7 +36,7 @@ func TestMain(m *testing.M) {
 
 // writeForEver prints the number of every write that etcd has acknowledged.
 func writeForEver(dir string) {
-	e, err := StartEmbeddedEtcd(context.Background(), dir)
+	e, err := StartEmbeddedEtcd(context.Background(), dir, DefaultEtcdQuotaBytes)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -44,8 +46,9 @@ func writeForEver(dir string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+	value := strings.Repeat("v", 4<<10)
 	for i := 0; ; i++ {
-		if _, err := client.Put(context.Background(), fmt.Sprintf("/k/%d", i), "v"); err != nil {
+		if _, err := client.Put(context.Background(), fmt.Sprintf("/k/%d", i), value); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -55,7 +58,7 @@ func writeForEver(dir string) {
 
 func startEtcd(t *testing.T, dir string) (*EmbeddedEtcd, *clientv3.Client) {
 	t.Helper()
-	e, err := StartEmbeddedEtcd(t.Context(), dir)
+	e, err := StartEmbeddedEtcd(t.Context(), dir, DefaultEtcdQuotaBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +119,7 @@ func TestASecondProcessIsToldWhoHasTheDataDirectory(t *testing.T) {
 	dir := t.TempDir()
 	startEtcd(t, dir)
 	start := time.Now()
-	_, err := StartEmbeddedEtcd(t.Context(), dir)
+	_, err := StartEmbeddedEtcd(t.Context(), dir, DefaultEtcdQuotaBytes)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d on host ", os.Getpid())) {
 		t.Errorf("want an error that names the process, got %v", err)
 	}
@@ -231,5 +234,35 @@ func TestDefragmentIfWorthwhile(t *testing.T) {
 				t.Errorf("want %d, got %d", tc.want, b.defrags)
 			}
 		})
+	}
+}
+
+// What nobody needs any more is thrown away when the quota was reached.
+func TestWritesAreLetInAgainWhenThereIsRoom(t *testing.T) {
+	e, err := StartEmbeddedEtcd(t.Context(), t.TempDir(), minEtcdQuotaBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	client, err := ownerguard.Dial(ownerguard.Endpoints{ServerList: e.Endpoints()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	large, written := strings.Repeat("v", 1<<20), 0
+	for ; err == nil; _, err = client.Put(t.Context(), "/same", large) {
+		if written++; written > 100 {
+			t.Fatal("the quota is not reached by 100 MiB")
+		}
+	}
+	if !errors.Is(err, rpctypes.ErrNoSpace) {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for _, err = client.Put(t.Context(), "/small", "v"); err != nil; _, err = client.Put(t.Context(), "/small", "v") {
+		if time.Now().After(deadline) {
+			t.Fatalf("no room was made: %v", err)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }

@@ -33,3 +33,15 @@ func TestTimesThatNobodyCanBeElectedByAreRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestAQuotaThatNothingFitsIntoIsRefused(t *testing.T) {
+	options := NewOptions()
+	options.EtcdQuotaBytes = minEtcdQuotaBytes - 1
+	if err := options.Validate(); err == nil || !strings.Contains(err.Error(), "--embedded-etcd-quota-bytes must be at least 16777216") {
+		t.Errorf("got %v, want an error that names the flag and the least", err)
+	}
+	options.EtcdQuotaBytes = minEtcdQuotaBytes
+	if err := options.Validate(); err != nil {
+		t.Error(err)
+	}
+}

@@ -85,11 +85,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if !o.EmbedsEtcd() {
 		return o.serve(ctx)
 	}
-	setQuota(etcdQuotaBytes)
+	setQuota(float64(o.EtcdQuotaBytes))
 	if err := o.restoreIfAsked(ctx); err != nil {
 		return err
 	}
-	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir)
+	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir, o.EtcdQuotaBytes)
 	if err != nil {
 		return err
 	}
