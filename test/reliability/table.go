@@ -38,12 +38,13 @@ const (
 	HostRefuses500   = "host refuses writes with 500"
 	WatchesEnd       = "all watches of the host end, all the time"
 	WatchesCompacted = "watches of the host are compacted"
+	StoreFull        = "our etcd reaches its quota"
 	DiskFull         = "our disk is full"
 )
 
 // faults are all of them, in the order of the document.
 var faults = []string{HostCloses, HostHangs, HostSlow, HostRefuses429, HostRefuses500, WatchesEnd, WatchesCompacted,
-	DiskFull}
+	StoreFull, DiskFull}
 
 // Seen is what a test of a fault has seen. It is for people: what must not be fails the test.
 type Seen struct {

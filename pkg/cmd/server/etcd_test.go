@@ -22,6 +22,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 
 	"sluice.dev/sluice/pkg/apiserver/ownerguard"
+	"sluice.dev/sluice/test/reliability"
 )
 
 // childDataDir, if set in the environment, makes the test binary an etcd that writes for ever.
@@ -237,7 +238,7 @@ func TestDefragmentIfWorthwhile(t *testing.T) {
 	}
 }
 
-// What nobody needs any more is thrown away when the quota was reached.
+// What nobody needs any more is thrown away when the quota was reached; what is needed is room that people have to make.
 func TestWritesAreLetInAgainWhenThereIsRoom(t *testing.T) {
 	e, err := StartEmbeddedEtcd(t.Context(), t.TempDir(), minEtcdQuotaBytes)
 	if err != nil {
@@ -249,20 +250,54 @@ func TestWritesAreLetInAgainWhenThereIsRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	large, written := strings.Repeat("v", 1<<20), 0
-	for ; err == nil; _, err = client.Put(t.Context(), "/same", large) {
-		if written++; written > 100 {
-			t.Fatal("the quota is not reached by 100 MiB")
+	large := strings.Repeat("v", 1<<20)
+	refused := 0
+	fill := func(key func(int) string) (written int) {
+		t.Helper()
+		for ; written < 100; written++ {
+			if _, err := client.Put(t.Context(), key(written), large); errors.Is(err, rpctypes.ErrNoSpace) {
+				refused++
+				return written
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Fatal("the quota is not reached by 100 MiB")
+		return 0
+	}
+	awaitRoom := func() {
+		t.Helper()
+		deadline := time.Now().Add(time.Minute)
+		for _, err = client.Put(t.Context(), "/small", "v"); err != nil; _, err = client.Put(t.Context(), "/small", "v") {
+			if time.Now().After(deadline) {
+				t.Fatalf("no room was made: %v", err)
+			}
+			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	if !errors.Is(err, rpctypes.ErrNoSpace) {
+	same := fill(func(int) string { return "/same" })
+	awaitRoom()
+	// All of it is needed now: nothing is let in until something is deleted. Until then there may still be some room
+	// that can be made.
+	written := 0
+	k := &roomKeeper{server: e.etcd.Server, quota: minEtcdQuotaBytes}
+	for k.said.IsZero() || !k.refusing() {
+		more := fill(func(i int) string { return fmt.Sprint("/k/", written+i) })
+		written += more
+		if err := k.makeRoom(t.Context()); err != nil {
+			t.Logf("trying again: %v", err)
+		}
+	}
+	if limit := minEtcdQuotaBytes - minEtcdQuotaBytes/roomFraction; e.etcd.Server.Backend().SizeInUse() < limit {
+		t.Errorf("writes are refused with %d bytes in use, fewer than the %d from which on they are", e.etcd.Server.Backend().SizeInUse(), limit)
+	}
+	found, err := client.Get(t.Context(), "/k/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil || found.Count != int64(written) {
+		t.Errorf("%d writes were acknowledged, %v are there: %v", written, found, err)
+	}
+	if _, err := client.Delete(t.Context(), "/k/", clientv3.WithPrefix()); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(time.Minute)
-	for _, err = client.Put(t.Context(), "/small", "v"); err != nil; _, err = client.Put(t.Context(), "/small", "v") {
-		if time.Now().After(deadline) {
-			t.Fatalf("no room was made: %v", err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	awaitRoom()
+	reliability.Record(t, reliability.Row{Fault: reliability.StoreFull, Times: 2, Seen: reliability.Seen{Acknowledged: same + written, Failed: refused}})
 }
