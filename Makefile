@@ -24,7 +24,7 @@ BENCH_FLAGS ?=
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
 # The tests that record a fault in docs/reliability.md.
-FAULTS := ^(TestFaultsOfTheHost|TestWritesAreLetInAgainWhenThereIsRoom|TestAFullDiskLosesNoAcknowledgedWrite)$$$$
+FAULTS := ^(TestFaultsOfTheHost|TestWritesAreLetInAgainWhenThereIsRoom|TestAFullDiskLosesNoAcknowledgedWrite)$$
 # How many mutants "make test-mutation" tries, of all there are, evenly spread; or "all".
 MUTANTS ?= 25
 
