@@ -14,12 +14,12 @@ GO := go
 RACE := $(if $(shell command -v $${CC:-gcc} || command -v clang),-race)
 # REAL=1 is one real node with containers instead of fake ones: Linux, as root.
 REAL ?=
-# What a real node needs is installed for root only; nobody else can have one.
-NODE_PACKAGES := $(if $(filter 0,$(shell id -u)),node-packages)
 # More flags for "make up", as in: make up UP_FLAGS="--sluice-etcd=external"
 UP_FLAGS ?=
 # Flags for "make bench", as in: make bench BENCH_FLAGS="--only=trees"
 BENCH_FLAGS ?=
+# The platforms of "make image", with a comma between them.
+PLATFORMS ?= linux/amd64,linux/arm64
 # How many journeys "make test-simulator" makes, and what their seeds count from.
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
@@ -53,15 +53,15 @@ status: localcluster ## Show what of it runs, and the last log lines of what cra
 	@$(LOCALCLUSTER) status
 
 .PHONY: demo
-demo: localcluster $(NODE_PACKAGES) ## Play the guide on the local control plane, checking every stage; with real pods where they can run.
+demo: localcluster node-packages ## Play the guide on the local control plane, checking every stage; with real pods where they can run.
 	@$(GO) run -buildvcs=false ./test/demo
 
 .PHONY: picture
-picture: localcluster $(NODE_PACKAGES) ## Play the guide on a real node under load, and draw who answered: docs/images/guide.svg.
+picture: localcluster node-packages ## Play the guide on a real node under load, and draw who answered: docs/images/guide.svg.
 	@$(GO) run -buildvcs=false ./test/picture
 
 .PHONY: bench
-bench: localcluster $(NODE_PACKAGES) ## Measure Sluice against its peers, and print the ratios.
+bench: localcluster node-packages ## Measure Sluice against its peers, and print the ratios.
 	@$(GO) run -buildvcs=false ./test/benchmark $(BENCH_FLAGS)
 
 ##  Code
@@ -71,12 +71,14 @@ build: localcluster ## Build all binaries into _local/bin.
 	@$(LOCALCLUSTER) build
 
 .PHONY: image
-image: localcluster ## Write OCI archives of sluice-apiserver and of the demo application, without a container engine; PUSH=NAME pushes the first.
-	@$(LOCALCLUSTER) image --output _output/images $(if $(PUSH),--push $(PUSH))
+image: localcluster ## Write OCI archives of sluice-apiserver and of the demo application, and SBOMs, without a container engine; PUSH=NAME pushes the first.
+	@$(LOCALCLUSTER) image --output _output/images --platforms $(PLATFORMS) $(if $(PUSH),--push $(PUSH))
 
 .PHONY: generate
-generate: protoc ## Regenerate everything that is generated from pkg/apis.
+generate: protoc ## Regenerate everything that is generated from pkg/apis, and what the chart has of artifacts/base.
 	@hack/update-codegen.sh
+	@rm -rf charts/sluice/base && mkdir charts/sluice/base
+	@cp $(filter-out %/kustomization.yaml,$(wildcard artifacts/base/*.yaml)) charts/sluice/base
 
 .PHONY: verify
 verify: protoc verify-format verify-vet verify-imports ## Check generated code, format, vet and imports.
@@ -99,6 +101,13 @@ argocd: ## Write the ConfigMap for Argo CD from the scripts beside it.
 reliability: localcluster ## Make every fault for as long as docs/reliability.md tells of, and write its table.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m -p 1 ./pkg/cmd/server ./test/integration -run '$(FAULTS)' -v -args -faults.long -reliability.write
 
+.PHONY: chart
+chart: ## Copy what the Helm chart shares with the overlays into it, and its values into its README.
+	@rm -rf charts/sluice/base charts/sluice/ha && mkdir charts/sluice/base charts/sluice/ha
+	@cp artifacts/base/*.yaml charts/sluice/base/ && rm charts/sluice/base/kustomization.yaml
+	@cp artifacts/overlays/ha/*.yaml charts/sluice/ha/ && rm charts/sluice/ha/kustomization.yaml charts/sluice/ha/statefulset.yaml
+	@$(GO) -C test/install test -buildvcs=false -count=1 -run '^TestReadmeOfTheChart$$' . -args -update
+
 .PHONY: verify-format
 verify-format:
 	@unformatted=$$(gofmt -l cmd pkg hack test); \
@@ -108,6 +117,7 @@ verify-format:
 verify-vet:
 	@$(GO) vet ./...
 	@$(GO) -C hack/localcluster vet ./...
+	@$(GO) -C test/install vet ./...
 
 .PHONY: verify-imports
 verify-imports:
@@ -123,15 +133,14 @@ protoc:
 	  fi; \
 	fi
 
-# What a real node needs of the distribution: kube-proxy runs nft, and runc is linked with libseccomp.
+# What a real node needs of the distribution: kube-proxy runs nft, and runc is linked with libseccomp. It is
+# installed where it can be, and what is missing then is told by whoever needs it: "localcluster missing".
 .PHONY: node-packages
 node-packages:
-	@if ! command -v nft >/dev/null || ! echo '#include <seccomp.h>' | $${CC:-gcc} -E - >/dev/null 2>&1; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && apt-get install -y -qq nftables libseccomp-dev gcc; \
-	  else \
-	    echo "a real node needs nft, libseccomp and gcc. Install them: apt-get install nftables libseccomp-dev gcc" >&2; exit 1; \
-	  fi; \
+	@if [ "$$(uname -s)/$$(id -u)" = Linux/0 ] && command -v apt-get >/dev/null && \
+	    ! { command -v nft && command -v pkg-config && echo '#include <seccomp.h>' | $${CC:-gcc} -E -; } >/dev/null 2>&1; then \
+	  { apt-get update -qq && apt-get install -y -qq nftables libseccomp-dev pkg-config gcc libc6-dev; } || \
+	    echo "what a real node needs of the distribution cannot be installed" >&2; \
 	fi
 
 # A real Prometheus scrapes the server, and its tool checks the alerts. Tests that find neither say so.
@@ -153,7 +162,7 @@ clean: ## Stop the local control plane and delete all that was built and stored.
 ##  Tests
 
 .PHONY: test
-test: verify test-unit test-simulator test-mutation test-integration test-e2e test-real ## Run all checks and tests that continuous integration runs.
+test: verify test-unit test-simulator test-mutation test-integration test-install test-e2e test-real ## Run all checks and tests that continuous integration runs.
 
 .PHONY: test-unit
 test-unit: prometheus ## Run the unit tests.
@@ -174,20 +183,27 @@ test-mutation: ## Break the engine in small ways, one after another: its tests m
 test-integration: localcluster ## Run the server with an embedded etcd in process.
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration/...
 
+.PHONY: test-install
+test-install: localcluster ## Compare chart, overlays, image and Dockerfile, and apply them to a control plane.
+	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 30m ./...
+
 # What these tests do most of the time is wait, so that more of them than there are processors run at once.
 .PHONY: test-e2e
 test-e2e: localcluster prometheus ## Run everything end to end on local control planes.
 	$(GO) test -buildvcs=false -count=1 -timeout 40m -parallel 4 ./test/cluster/... ./test/e2e/...
 
 .PHONY: test-real
-test-real: localcluster $(NODE_PACKAGES) ## Run Sluice as users install it, with real containers under load; says why if it cannot.
+test-real: localcluster node-packages ## Run Sluice as users install it, with real containers under load; says why if it cannot.
+	@missing=$$($(LOCALCLUSTER) missing 2>&1) || echo "tests with real pods cannot run here: $${missing#localcluster: }" >&2
 	$(GO) test -buildvcs=false -count=1 -timeout 40m ./test/real/...
 
 .PHONY: test-long
-test-long: localcluster ## Run what takes too long for every change: more random cases, everything again and again.
+test-long: localcluster $(NODE_PACKAGES) ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
 	$(MAKE) test-simulator JOURNEYS=300000 JOURNEYS_SEED=$$RANDOM
 	$(MAKE) test-mutation MUTANTS=all
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration -run '^TestCertificatesAreReplacedUnderLoad$$' -v -certificates.lifetime=1m
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
+	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
+	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=30

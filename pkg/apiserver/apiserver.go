@@ -76,8 +76,9 @@ func (c *Config) Complete() CompletedConfig {
 	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
 		// The gate is outermost of ours, yet inside authentication and authorization: its answer names
 		// Rollouts, which not everybody may know of.
+		terminating := config.ShutdownInitiatedNotify()
 		ours := gate(withStrictFields(withFieldManager(withRepeated(withPatchRemembered(handler)))))
-		return identity.wrap(withCaller(genericapiserver.DefaultBuildHandlerChain(ours, config)))
+		return withFarewell(identity.wrap(withCaller(genericapiserver.DefaultBuildHandlerChain(ours, config))), terminating)
 	}
 	return CompletedConfig{&completedConfig{GenericConfig: c.GenericConfig.Complete(), ExtraConfig: &c.ExtraConfig}}
 }
@@ -96,7 +97,7 @@ func (c completedConfig) New() (*Server, error) {
 	group, storage, err := rolloutsrest.StorageProvider{
 		Rollout: rollout.Config{
 			Scheme:     Scheme,
-			Options:    c.GenericConfig.RESTOptionsGetter,
+			Options:    explainedStorage{c.GenericConfig.RESTOptionsGetter},
 			Templates:  templates,
 			Revisions:  templates,
 			Deleted:    c.ExtraConfig.Deleted,

@@ -98,3 +98,17 @@ func (a authentication) wrap(handler http.Handler) http.Handler {
 		handler.ServeHTTP(w, req)
 	})
 }
+
+// withFarewell tells clients of a terminating server, with every answer, to send the next request on another connection,
+// which reaches another replica as soon as they know of no other way. Nobody has to be refused for it: over HTTP/2 the
+// header becomes GOAWAY, and what is under way on the connection goes on.
+func withFarewell(handler http.Handler, terminating <-chan struct{}) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		select {
+		case <-terminating:
+			w.Header().Set("Connection", "close")
+		default:
+		}
+		handler.ServeHTTP(w, req)
+	})
+}

@@ -71,3 +71,20 @@ func TestFieldValidationIsStrictByDefault(t *testing.T) {
 		})
 	}
 }
+
+func TestATerminatingServerSendsItsClientsElsewhere(t *testing.T) {
+	terminating := make(chan struct{})
+	handler := withFarewell(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }), terminating)
+	answer := func() *httptest.ResponseRecorder {
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/apis", nil))
+		return recorder
+	}
+	if early := answer(); early.Header().Get("Connection") != "" {
+		t.Error("a client is sent away from a server that goes on")
+	}
+	close(terminating)
+	if late := answer(); late.Code != http.StatusOK || late.Header().Get("Connection") != "close" {
+		t.Errorf("want the answer, and the connection closed after it; got %d with %q", late.Code, late.Header().Get("Connection"))
+	}
+}

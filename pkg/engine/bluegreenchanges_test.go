@@ -149,6 +149,7 @@ func TestBlueGreenGates(t *testing.T) {
 		"other Services": bg(func(b *rollouts.BlueGreenStrategy) {
 			b.ActiveService, b.PreviewService = b.PreviewService, b.ActiveService
 		}),
+		"a return that waits for nobody": rollbackWindow(1),
 	} {
 		if got := rightsAfter(change); len(got) != 1 || got[0].Right != engine.RightPromote || got[0].Field == "" {
 			t.Errorf("%s: %+v, want the right to promote", name, got)
@@ -157,6 +158,7 @@ func TestBlueGreenGates(t *testing.T) {
 	for name, change := range map[string]func(*rollouts.RolloutSpec){
 		"another delay":         bg(keptFor(5)),
 		"canary that waits too": canary(pause(""), weight(10)),
+		"a window of 0":         rollbackWindow(0),
 	} {
 		if got := rightsAfter(change); got != nil {
 			t.Errorf("%s: %+v, want none", name, got)
@@ -170,6 +172,50 @@ func TestBlueGreenGates(t *testing.T) {
 	if got := rightsAfter(auto); got != nil {
 		t.Errorf("once promoted: %+v", got)
 	}
+}
+
+func rollbackWindow(revisions int32) func(*rollouts.RolloutSpec) {
+	return func(spec *rollouts.RolloutSpec) { spec.RollbackWindow = &rollouts.RollbackWindow{Revisions: revisions} }
+}
+
+// TestAWiderWindowEndsTheWait is why to widen it needs the right to promote: a return that waits, since it was none within
+// the window when it began, is let through as soon as it is one. A window that is as wide already, or for canary, which
+// looks at it with the template alone, changes nothing.
+func TestAWiderWindowEndsTheWait(t *testing.T) {
+	w := serving(t, blueGreen(2, manual, keptFor(0)))
+	for _, tag := range []string{"v2", "v3"} {
+		w.Sleep(time.Minute)
+		w.update(tag)
+		w.must(w.Promote(false))
+		w.settle()
+	}
+	w.edit("a window for v2 alone", rollbackWindow(1))
+	w.update("v1")
+	w.is(rollouts.RolloutPhasePaused, "BlueGreenPause")
+	before := w.Rollout
+	w.edit("a window for v1", rollbackWindow(2))
+	if got := engine.RightsToEdit(before, w.Rollout); len(got) != 1 || got[0].Right != engine.RightPromote || got[0].Field != "spec.rollbackWindow" {
+		t.Errorf("needs %+v", got)
+	}
+	if got := engine.RightsToEdit(w.Rollout, before); got != nil {
+		t.Errorf("a narrower window needs %+v", got)
+	}
+	w.settle()
+	w.is(rollouts.RolloutPhaseHealthy, "")
+	w.leads("v1", "v1")
+	if got := engine.RightsToEdit(w.Rollout, before); got != nil {
+		t.Errorf("with no update in flight: %+v", got)
+	}
+
+	c := deployed(t, rollout(2, weight(50), pause("")))
+	c.update("v2")
+	before = c.Rollout
+	c.edit("a window", rollbackWindow(5))
+	if got := engine.RightsToEdit(before, c.Rollout); got != nil {
+		t.Errorf("canary needs %+v", got)
+	}
+	c.settle()
+	c.is(rollouts.RolloutPhasePaused, "CanaryPauseStep")
 }
 
 func TestExplainBlueGreen(t *testing.T) {

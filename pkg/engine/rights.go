@@ -27,7 +27,7 @@ type NeededRight struct {
 // RightsToEdit are the rights that a change of the spec needs, each once: to weaken or remove an approval,
 // or to let an update past a pause that waits for people. nil if there is none.
 func RightsToEdit(old, new *rollouts.Rollout) []NeededRight {
-	if sameStrategy(old, new) && stepsEqual(steps(old), steps(new)) && ptr.Equal(blueGreenGate(old), blueGreenGate(new)) {
+	if sameStrategy(old, new) && stepsEqual(steps(old), steps(new)) && ptr.Equal(blueGreenGate(old), blueGreenGate(new)) && !opensReturn(old, new) {
 		return nil
 	}
 	before, after := gatesOf(old), gatesOf(new)
@@ -46,8 +46,21 @@ func RightsToEdit(old, new *rollouts.Rollout) []NeededRight {
 	if lost := unmatched(ahead, after, asFar); lost != nil {
 		needed = append(needed, NeededRight{Right: RightPromote, Field: lost.field(),
 			Message: fmt.Sprintf("this takes the update in flight past %s, which somebody is to promote", lost.pause())})
+	} else if len(ahead) > 0 && opensReturn(old, new) {
+		needed = append(needed, NeededRight{Right: RightPromote, Field: "spec.rollbackWindow",
+			Message: fmt.Sprintf("by this window the update in flight may be a return to a recent revision, which does not wait in %s", ahead[0].pause())})
 	}
 	return needed
+}
+
+// opensReturn is true if an update in flight that waited may not do so any more for spec.rollbackWindow: blueGreen looks
+// at it all the time, where canary does when the template is changed.
+func opensReturn(old, new *rollouts.Rollout) bool {
+	had := int32(0)
+	if blueGreen(old) != nil {
+		had = windowOf(old)
+	}
+	return blueGreen(new) != nil && windowOf(new) > had
 }
 
 // RightsToRestate are the rights that a change of the status needs, if somebody else makes it than the controller: to

@@ -98,6 +98,52 @@ func TestNoCanaryAtAllNeedsOverride(t *testing.T) {
 	}
 }
 
+// TestRightsToSwitchToBlueGreen: blueGreen asks for no approval, and if it promotes by itself for nobody at all; one that
+// waits for a promote stands for one pause, unless the update may be a return that waits for nothing.
+func TestRightsToSwitchToBlueGreen(t *testing.T) {
+	gated := []rollouts.CanaryStep{weight(20), approval(2, "a")}
+	plain := []rollouts.CanaryStep{weight(20), pause("")}
+	const override, promote = "override on rollouts", "create on rollouts/promote"
+	for name, test := range map[string]struct {
+		steps             []rollouts.CanaryStep
+		to                []func(*rollouts.BlueGreenStrategy)
+		window            int32
+		healthy, inFlight []string
+	}{
+		"an approval to automatic":          {gated, nil, 0, []string{override}, []string{override, promote}},
+		"an approval to after a time":       {gated, []func(*rollouts.BlueGreenStrategy){promotedAfter(60)}, 0, []string{override}, []string{override, promote}},
+		"an approval to manual":             {gated, []func(*rollouts.BlueGreenStrategy){manual}, 0, []string{override}, []string{override}},
+		"an approval to manual, and window": {gated, []func(*rollouts.BlueGreenStrategy){manual}, 1, []string{override}, []string{override, promote}},
+		"a pause to automatic":              {plain, nil, 0, nil, []string{promote}},
+		"a pause to after a time":           {plain, []func(*rollouts.BlueGreenStrategy){promotedAfter(60)}, 0, nil, []string{promote}},
+		"a pause to manual":                 {plain, []func(*rollouts.BlueGreenStrategy){manual}, 0, nil, nil},
+		"a pause to manual, and window":     {plain, []func(*rollouts.BlueGreenStrategy){manual}, 1, nil, []string{promote}},
+		"two pauses to manual":              {append(slices.Clone(plain), pause("")), []func(*rollouts.BlueGreenStrategy){manual}, 0, nil, []string{promote}},
+		"no pause to automatic":             {plain[:1], nil, 1, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := deployed(t, rollout(10, test.steps...))
+			check := func(state string, want []string) {
+				t.Helper()
+				edited := w.Rollout.DeepCopy()
+				edited.Spec.Strategy = blueGreen(10, test.to...).Spec.Strategy
+				rollbackWindow(test.window)(&edited.Spec)
+				var got []string
+				for _, n := range engine.RightsToEdit(w.Rollout, edited) {
+					got = append(got, n.Right.String())
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: needs %v, want %v", state, got, want)
+				}
+			}
+			check("Healthy", test.healthy)
+			w.edit("v2", image("v2"))
+			w.Reconcile()
+			check("in flight", test.inFlight)
+		})
+	}
+}
+
 func TestPausesThatArePastNeedNoRight(t *testing.T) {
 	w := deployed(t, rollout(4, weight(20), pause(""), weight(50), pause("1h")))
 	w.update("v2")

@@ -43,10 +43,16 @@ func madeBefore(a, b *appsv1.ReplicaSet) bool {
 	return a.CreationTimestamp.Before(&b.CreationTimestamp)
 }
 
-// within is true if spec.rollbackWindow is as large as that.
-func within(r *rollouts.Rollout, window int32) bool {
-	return r.Spec.RollbackWindow != nil && window > 0 && window <= r.Spec.RollbackWindow.Revisions
+// windowOf is how far back spec.rollbackWindow reaches; 0 without one.
+func windowOf(r *rollouts.Rollout) int32 {
+	if r.Spec.RollbackWindow == nil {
+		return 0
+	}
+	return r.Spec.RollbackWindow.Revisions
 }
+
+// within is true if spec.rollbackWindow is as large as that.
+func within(r *rollouts.Rollout, size int32) bool { return size > 0 && size <= windowOf(r) }
 
 // skipsSteps is true if a changed Rollout returns to a recent revision by a new template: then steps, pauses and
 // approvals do not apply.

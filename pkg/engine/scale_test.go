@@ -4,7 +4,12 @@
 package engine_test
 
 import (
+	"slices"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/engine"
@@ -124,6 +129,71 @@ func TestOutcome(t *testing.T) {
 	w.settle()
 	w.update("v3")
 	w.outcomes("promoted promoted -")
+}
+
+// TestOutcomeTellsWhenWhoAndWhy: the action that ended a revision is told on its ReplicaSet, for longer than the newest
+// actions are kept; one that is tried again has no end, and what came of it by itself has no user.
+func TestOutcomeTellsWhenWhoAndWhy(t *testing.T) {
+	w := deployed(t, rollout(4, weight(50), pause("")))
+	first := w.Rollout.Status.StableRS
+	completed := w.completed()
+	w.Sleep(time.Hour)
+	w.update("v2")
+	second := w.Rollout.Status.CurrentPodHash
+	w.ended(first, "promoted", completed, "", "")
+	w.ended(second, "", "", "", "")
+
+	w.Sleep(time.Hour)
+	w.must(w.Abort())
+	w.did("abort", "jane", "5xx since noon")
+	w.settle()
+	w.ended(second, "aborted", w.Rollout.Status.AbortedAt.UTC().Format(time.RFC3339Nano), "jane", "5xx since noon")
+	w.must(w.Retry())
+	w.did("retry", "paul", "by mistake")
+	w.settle()
+	w.ended(second, "", "", "", "")
+
+	w.Sleep(time.Hour)
+	w.must(w.Promote(false))
+	w.did("promote", "paul", "error rate is flat")
+	w.settle()
+	completed = w.completed()
+	w.Sleep(time.Hour)
+	w.update("v3")
+	w.ended(second, "promoted", completed, "paul", "error rate is flat")
+	// The abort of an earlier revision is not that of this one.
+	w.did("abort", "jane", "of another revision")
+	w.Rollout.Status.Actions[len(w.Rollout.Status.Actions)-1].Revision = 2
+	w.must(w.Abort())
+	w.settle()
+	w.ended(w.Rollout.Status.CurrentPodHash, "aborted", w.Rollout.Status.AbortedAt.UTC().Format(time.RFC3339Nano), "", "")
+}
+
+// completed is when the current revision became the stable one.
+func (w *world) completed() string {
+	w.t.Helper()
+	at := slices.IndexFunc(w.Rollout.Status.Conditions, func(c rollouts.RolloutCondition) bool { return c.Type == rollouts.RolloutCompleted })
+	if at < 0 || w.Rollout.Status.Conditions[at].Status != corev1.ConditionTrue {
+		w.t.Fatalf("not completed: %+v", w.Rollout.Status.Conditions)
+	}
+	return w.Rollout.Status.Conditions[at].LastTransitionTime.UTC().Format(time.RFC3339)
+}
+
+// did records that somebody called a verb on the current revision.
+func (w *world) did(verb, user, reason string) {
+	w.Rollout.Status.Actions = append(w.Rollout.Status.Actions, rollouts.RolloutAction{
+		Verb: verb, Outcome: rollouts.ActionDone, User: user, Reason: reason, Revision: w.Rollout.Status.Revision, Time: metav1.NewMicroTime(w.Now()),
+	})
+}
+
+// ended checks what is told of the end of the revision with a hash.
+func (w *world) ended(hash string, want ...string) {
+	w.t.Helper()
+	notes := w.Find(hash).Annotations
+	got := []string{notes[rollouts.OutcomeAnnotation], notes[rollouts.OutcomeTimeAnnotation], notes[rollouts.OutcomeUserAnnotation], notes[rollouts.OutcomeReasonAnnotation]}
+	if !slices.Equal(got, want) {
+		w.t.Errorf("the revision ended as %q, want %q", got, want)
+	}
 }
 
 // outcomes checks the outcome of each revision, oldest ReplicaSet first.

@@ -164,12 +164,12 @@ func (d *decider) takeStep() {
 	}
 }
 
-// stepDone is the condition of a step: a weight is reached, or the time of a pause has passed.
+// stepDone is the condition of a step: a weight is reached, also from above, or the time of a pause has passed.
 func (d *decider) stepDone(s rollouts.CanaryStep) bool {
 	switch {
 	case s.SetWeight != nil:
 		at := d.target()
-		return d.settledWith(at, enough(d.rollout, at.canary))
+		return d.settledWith(at, enough(d.rollout, at.canary)) && d.poolNow(d.current).pods <= at.canary
 	case s.Pause != nil:
 		return d.pauseOver(s.Pause)
 	default:

@@ -188,3 +188,27 @@ func TestEveryListOfStepsHasANameOfItsOwn(t *testing.T) {
 		names[name] = i
 	}
 }
+
+// TestALowerWeightIsReachedFromAbove: the host tells that it has seen the new size before it tells that the pods are gone,
+// and until then the step goes on.
+func TestALowerWeightIsReachedFromAbove(t *testing.T) {
+	w := deployed(t, rollout(4, weight(50), pause("")))
+	w.update("v2")
+	w.pods("2 2")
+	w.edit("fewer", func(spec *rollouts.RolloutSpec) {
+		spec.Strategy.Canary.Steps = []rollouts.CanaryStep{weight(25), pause("")}
+	})
+	for range 20 {
+		reported := w.Find(w.Rollout.Status.CurrentPodHash).Status.Replicas
+		w.Reconcile()
+		if *w.Rollout.Status.CurrentStepIndex > 0 && reported > 1 {
+			t.Fatalf("the step is done with %d pods", reported)
+		}
+		w.Sync(w.Find(w.Rollout.Status.StableRS))
+		w.SyncEarly(w.Find(w.Rollout.Status.CurrentPodHash))
+		w.Sleep(time.Second)
+	}
+	w.settle()
+	w.is(rollouts.RolloutPhasePaused, "CanaryPauseStep")
+	w.pods("3 1")
+}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"sluice.dev/sluice/test/real"
 )
 
 // root is that of the source tree.
@@ -164,5 +166,25 @@ func TestTestsThatDocumentsNameExist(t *testing.T) {
 	}
 	if named < 20 {
 		t.Errorf("the documents name %d tests: the pattern is wrong", named)
+	}
+}
+
+// The commands by which Sluice is installed, and taken away, are those that the tests on a real node play.
+func TestDocumentsHaveTheCommandsThatAreTested(t *testing.T) {
+	all := slices.Concat(real.Install, real.Uninstall, []string{real.UninstallInTheWrongOrder})
+	if len(all) < 8 {
+		t.Fatalf("the tests play %q", all)
+	}
+	for document, commands := range map[string][]string{"README.md": real.Install, "docs/install.md": all} {
+		text, from := read(t, document), 0
+		for _, command := range commands {
+			// As the documents have them: in this order.
+			at := strings.Index(text[from:], "kubectl "+command)
+			if at < 0 {
+				t.Errorf("%s does not have kubectl %s, which is what is tested, or not in its place", document, command)
+				continue
+			}
+			from += at + 1
+		}
 	}
 }

@@ -28,7 +28,8 @@ var rooms = map[string][]string{
 	"pkg/apiserver":                {"pkg/apis/rollouts", "pkg/apis/rollouts/validation", "pkg/registry", "pkg/controller", "pkg/engine", "pkg/apiserver/hosttemplate", "pkg/apiserver/ownerguard"},
 	"pkg/apiserver/hosttemplate":   {"pkg/apis/rollouts", "pkg/engine"},
 	"pkg/apiserver/ownerguard":     {"pkg/apis/rollouts", "pkg/engine"},
-	"pkg/cmd/server":               {"pkg/apis/rollouts", "pkg/apiserver", "pkg/apiserver/hosttemplate", "pkg/apiserver/ownerguard", "pkg/controller", "pkg/generated", "pkg/version", "pkg/cmd/server/snapshot"},
+	"pkg/cmd/server":               {"pkg/apis/rollouts", "pkg/apiserver", "pkg/apiserver/hosttemplate", "pkg/apiserver/ownerguard", "pkg/cmd/server/member", "pkg/cmd/server/snapshot", "pkg/controller", "pkg/generated", "pkg/version"},
+	"pkg/cmd/server/member":        {"pkg/apiserver/ownerguard"},
 	"pkg/cmd/server/snapshot":      {"pkg/apis/rollouts", "pkg/apis/rollouts/validation", "pkg/apiserver", "pkg/apiserver/ownerguard", "pkg/engine"},
 	// A migration asks the engine what it will do with the objects that it takes over, rather than to know it twice.
 	"pkg/kubectl":        {"pkg/apis/rollouts", "pkg/engine", "pkg/generated", "pkg/kubectl/argo", "pkg/version"},

@@ -233,7 +233,7 @@ the same pods and bounds, is updated and undone. To go back counts from the orde
 which goes on answering for two seconds after it was told to end.`,
 		measured: fmt.Sprintf("%.0f requests to the Rollout, %.0f to the Deployment", count(requests, rollout), count(requests, deployment)),
 		tables: []figures.Table{{Peer: "Deployment", Rows: []figures.Row{
-			figures.Alone("boot, until the node is ready and has cluster names (s)", r.median(func(m measured) float64 { return m.pods.NodeReady.Seconds() }), 1, 0),
+			figures.Alone("boot, until the node is ready (s)", r.median(func(m measured) float64 { return m.pods.NodeReady.Seconds() }), 1, 0),
 			figures.Alone("install, until the APIService is Available (s)", r.median(func(m measured) float64 { return m.pods.Served.Seconds() }), 1, 0),
 			seconds("change of the image until the first new answer (s)", func(s pods.Seen) time.Duration { return s.First }),
 			seconds("abort or undo until the last new answer (s)", func(s pods.Seen) time.Duration { return s.Last }),

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -20,7 +21,7 @@ func Missing(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var said bytes.Buffer
-	cmd := exec.CommandContext(ctx, l.path(), "missing")
+	cmd := exec.CommandContext(ctx, l.path(), "--repository="+l.repository, "missing")
 	cmd.Stderr = &said
 	err = cmd.Run()
 	var exited *exec.ExitError
@@ -39,13 +40,18 @@ func (c *Cluster) Real() (bool, error) {
 	return state.Real, nil
 }
 
-// StartedAt is when the first component was about to be started: all binaries were there.
-func (c *Cluster) StartedAt() (time.Time, error) {
+// Boot is how long the present start took from when the first component was about to be started, all binaries being
+// there, until the real node was ready.
+func (c *Cluster) Boot() (time.Duration, error) {
 	state, err := c.launcher.state()
 	if err != nil {
-		return time.Time{}, err
+		return 0, err
 	}
-	return state.StartedAt, nil
+	took := state.NodeReady.Sub(state.StartedAt)
+	if took <= 0 {
+		return 0, fmt.Errorf("the control plane in %s has no real node that became ready", c.launcher.dir)
+	}
+	return took, nil
 }
 
 // Inside is a program to be run where the real node is: among its processes, and in its network.

@@ -28,6 +28,7 @@ type state struct {
 	Up         bool        `json:"up"`
 	Real       bool        `json:"real"`
 	StartedAt  time.Time   `json:"startedAt"`
+	NodeReady  time.Time   `json:"nodeReadyAt"`
 	Components []Component `json:"components"`
 }
 

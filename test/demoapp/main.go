@@ -7,8 +7,10 @@
 //
 // Variables of its environment set it: COLOR, as in the image; ERROR_PERCENT, the share of answers that are 500,
 // from 0 to 100; DELAY, how long an answer takes; READY_DELAY, how long after its start it becomes ready;
-// DRAIN, how long it goes on serving after it was told to end, until every proxy knows (default 2s); PORT. HOSTNAME,
-// which in a container is the name of the pod, is the header X-Pod of its answers.
+// CRASH_AFTER, how long after its start it crashes, as a program does that has a fault: at once, without an answer to
+// what it was asked (default never); DRAIN, how long it goes on serving after it was told to end, until every proxy
+// knows (default 2s); PORT. HOSTNAME, which in a container is the name of the pod, is the header X-Pod of its answers.
+// Times are durations of Go, as 1.5s, and not negative; with anything else it does not start.
 //
 // It imports only the standard library.
 package main
@@ -47,7 +49,9 @@ type app struct {
 	errorPercent int64
 	delay, drain time.Duration
 	readyAt      time.Time
-	requests     atomic.Int64
+	// crashAfter is 0 if it does not crash.
+	crashAfter time.Duration
+	requests   atomic.Int64
 }
 
 func newApp(env func(string) string, now time.Time) (*app, error) {
@@ -65,7 +69,7 @@ func newApp(env func(string) string, now time.Time) (*app, error) {
 		a.colour, a.delay = colour, 200*time.Millisecond
 	}
 	var readyDelay time.Duration
-	for name, value := range map[string]*time.Duration{"DELAY": &a.delay, "READY_DELAY": &readyDelay, "DRAIN": &a.drain} {
+	for name, value := range map[string]*time.Duration{"DELAY": &a.delay, "READY_DELAY": &readyDelay, "CRASH_AFTER": &a.crashAfter, "DRAIN": &a.drain} {
 		if text := env(name); text != "" {
 			parsed, err := time.ParseDuration(text)
 			if err != nil || parsed < 0 {
@@ -85,15 +89,26 @@ func newApp(env func(string) string, now time.Time) (*app, error) {
 	return a, nil
 }
 
-// serve answers until it is told to end, and then until everybody has been told that it does.
+// errCrashed is what is wrong with it if nothing else is.
+var errCrashed = errors.New("crashed, as CRASH_AFTER says")
+
+// serve answers until it is told to end, and then until everybody has been told that it does; or until it crashes.
 func (a *app) serve(ctx context.Context) error {
 	server := &http.Server{Addr: ":" + a.port, Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.ListenAndServe() }()
 	fmt.Println("serving", a.colour)
+	var crash <-chan time.Time
+	if a.crashAfter > 0 {
+		timer := time.NewTimer(a.crashAfter)
+		defer timer.Stop()
+		crash = timer.C
+	}
 	select {
 	case err := <-failed:
 		return err
+	case <-crash:
+		return errCrashed
 	case <-ctx.Done():
 	}
 	drained := time.NewTimer(a.drain)
@@ -101,6 +116,8 @@ func (a *app) serve(ctx context.Context) error {
 	select {
 	case err := <-failed:
 		return err
+	case <-crash:
+		return errCrashed
 	case <-drained.C:
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

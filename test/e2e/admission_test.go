@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -24,12 +25,14 @@ import (
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 )
 
-// webhook is a validating webhook of the test's own. It remembers what it was asked.
+// webhook is a webhook of the test's own. It remembers what it was asked.
 type webhook struct {
 	mu    sync.Mutex
 	asked []admissionv1.AdmissionRequest
 	// deny says why a request is denied; empty lets it pass.
 	deny func(*admissionv1.AdmissionRequest) string
+	// change is a JSON patch of the object; nil for a webhook that only judges.
+	change func(*admissionv1.AdmissionRequest) string
 }
 
 // ServeHTTP answers a review.
@@ -49,6 +52,9 @@ func (w *webhook) ServeHTTP(response http.ResponseWriter, request *http.Request)
 			review.Response.Result = &metav1.Status{Code: http.StatusForbidden, Message: why}
 		}
 	}
+	if w.change != nil {
+		review.Response.Patch, review.Response.PatchType = []byte(w.change(review.Request)), ptr.To(admissionv1.PatchTypeJSONPatch)
+	}
 	review.Request = nil
 	_ = json.NewEncoder(response).Encode(review)
 }
@@ -58,6 +64,13 @@ func (w *webhook) denying(deny func(*admissionv1.AdmissionRequest) string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked, w.deny = nil, deny
+}
+
+// changing makes it change objects in another way from now on.
+func (w *webhook) changing(change func(*admissionv1.AdmissionRequest) string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.change = change
 }
 
 // heard is what it was asked since.
@@ -72,20 +85,12 @@ func (w *webhook) heard() []admissionv1.AdmissionRequest {
 func (s *scenario) webhook(name string) *webhook {
 	s.Helper()
 	hook := &webhook{}
-	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
-	s.must(err)
-	pair, err := tls.X509KeyPair(certificate, key)
-	s.must(err)
-	server := httptest.NewUnstartedServer(hook)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
-	server.StartTLS()
-	s.Cleanup(server.Close)
 	configurations := s.Host.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	_, err = configurations.Create(s.ctx(), &admissionregistrationv1.ValidatingWebhookConfiguration{
+	_, err := configurations.Create(s.ctx(), &admissionregistrationv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: s.namespace},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 			Name:                    "e2e.example.com",
-			ClientConfig:            admissionregistrationv1.WebhookClientConfig{URL: &server.URL, CABundle: certificate},
+			ClientConfig:            s.reachable(hook),
 			Rules:                   []admissionregistrationv1.RuleWithOperations{writesOf(append(subresources(verbNames), "rollouts")...)},
 			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}},
 			SideEffects:             ptr.To(admissionregistrationv1.SideEffectClassNone),
@@ -103,6 +108,20 @@ func (s *scenario) webhook(name string) *webhook {
 		return len(hook.heard()) > 0
 	})
 	return hook
+}
+
+// reachable serves a webhook, and says how it is reached.
+func (s *scenario) reachable(hook *webhook) admissionregistrationv1.WebhookClientConfig {
+	s.Helper()
+	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
+	s.must(err)
+	pair, err := tls.X509KeyPair(certificate, key)
+	s.must(err)
+	server := httptest.NewUnstartedServer(hook)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	server.StartTLS()
+	s.Cleanup(server.Close)
+	return admissionregistrationv1.WebhookClientConfig{URL: &server.URL, CABundle: certificate}
 }
 
 // subresources are the verbs as rules name them.
@@ -218,20 +237,91 @@ func TestDeniedVerbsChangeNothing(t *testing.T) {
 		}
 		return "no change of " + request.Name
 	}
-	for _, verb := range []string{"promote", "pause", "restart", "undo", "abort"} {
-		hook.denying(asCall)
-		s.everyCallRefused(r.Name, verb, "{}", http.StatusForbidden, "no verb in "+s.namespace)
-		if verb != "abort" {
-			hook.denying(asChange)
-			s.everyCallRefused(r.Name, verb, "{}", http.StatusForbidden, "no change of "+r.Name)
+	denied := func(verbs ...string) {
+		t.Helper()
+		before := s.get(r.Name)
+		for _, verb := range verbs {
+			hook.denying(asCall)
+			s.everyCallRefused(r.Name, verb, "{}", http.StatusForbidden, "no verb in "+s.namespace)
+			if verb != "abort" {
+				hook.denying(asChange)
+				s.everyCallRefused(r.Name, verb, "{}", http.StatusForbidden, "no change of "+r.Name)
+			}
 		}
+		s.unchanged(before)
+		hook.denying(nil)
 	}
+	denied("promote", "pause", "restart", "undo", "abort")
 	if after := s.get(r.Name); after.ResourceVersion != r.ResourceVersion || len(after.Status.Actions) > 0 {
 		t.Errorf("denied verbs were stored: resourceVersion %s, then %s, with the actions %+v", r.ResourceVersion, after.ResourceVersion, after.Status.Actions)
 	}
+	s.must(s.call(http.MethodPost, r.Name, "pause", "{}").err)
+	s.observed(r.Name)
+	denied("resume")
+	s.must(s.call(http.MethodPost, r.Name, "resume", "{}").err)
+	s.atPause(r.Name, 1)
 	// No webhook on Rollouts keeps anybody from taking an update back.
 	hook.denying(asChange)
 	s.must(s.call(http.MethodPatch, r.Name, "abort", "{}").err)
+	s.awaitPods(r, map[string]int{"one": 2})
+	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseDegraded)
+	denied("retry")
+}
+
+// What a mutating webhook makes of the body is what is performed, recorded and told, whichever way the verb is called; and
+// it is held against the same rules.
+func TestMutatingWebhooksChangeVerbs(t *testing.T) {
+	s := together(t)
+	r := s.pausedUpdate("amended")
+	hook := &webhook{change: func(request *admissionv1.AdmissionRequest) string {
+		return `[{"op":"replace","path":"/reason","value":"set for a ` + string(request.Operation) + ` of ` + request.SubResource + `"}]`
+	}}
+	configurations := s.Host.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	_, err := configurations.Create(s.ctx(), &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: s.namespace},
+		Webhooks: []admissionregistrationv1.MutatingWebhook{{
+			Name:                    "e2e.example.com",
+			ClientConfig:            s.reachable(hook),
+			Rules:                   []admissionregistrationv1.RuleWithOperations{writesOf(subresources(verbNames)...)},
+			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.namespace}},
+			SideEffects:             ptr.To(admissionregistrationv1.SideEffectClassNone),
+			AdmissionReviewVersions: []string{"v1"},
+		}},
+	}, metav1.CreateOptions{})
+	s.must(err)
+	s.Cleanup(func() {
+		if err := configurations.Delete(context.WithoutCancel(s.Context()), s.namespace, metav1.DeleteOptions{}); err != nil {
+			s.Error(err)
+		}
+	})
+	s.eventually("the webhook to be asked", func(context.Context) bool {
+		s.dry(http.MethodPost, r.Name, "promote", "{}")
+		return len(hook.heard()) > 0
+	})
+	for i, method := range writingMethods {
+		operation := "UPDATE"
+		if method == http.MethodPost {
+			operation = "CREATE"
+		}
+		got := s.call(method, r.Name, "promote", `{"reason":"asked"}`)
+		s.must(got.err)
+		want := "set for a " + operation + " of promote"
+		actions := s.atPause(r.Name, int32(i)+2).Status.Actions
+		if a := got.verb.Status.Action; a == nil || a.Reason != want || len(actions) != i+1 || actions[i].Reason != want {
+			t.Errorf("%s: answered is %+v, recorded are %+v, with the reason %q wanted", method, a, actions, want)
+		}
+	}
+	s.told(r.Name, corev1.EventTypeNormal, "RolloutPromoted", "set for a UPDATE of promote")
+	before := s.get(r.Name)
+	hook.changing(func(*admissionv1.AdmissionRequest) string {
+		return `[{"op":"replace","path":"/reason","value":"` + strings.Repeat("long ", 300) + `"}]`
+	})
+	for _, verb := range []string{"promote", "abort"} {
+		for _, method := range writingMethods {
+			s.refused(s.call(method, r.Name, verb, "{}").err, http.StatusUnprocessableEntity, "reason")
+		}
+	}
+	s.unchanged(before)
 }
 
 // A policy on Rollouts sees the change that a verb makes, and who asks; one on the verb sees the call.

@@ -179,17 +179,24 @@ func TestCalendarPolicy(t *testing.T) {
 	s.everyCallRefused(r.Name, "promote", "{}", http.StatusForbidden, why)
 	s.everyCallRefused(r.Name, "undo", "{}", http.StatusForbidden, why)
 	s.unchanged(r)
-	// Other verbs and edits go through, and what they leave in status.actions is not taken for a promote.
-	s.must(s.call(http.MethodPost, r.Name, "pause", "{}").err)
-	_, err := s.patch(r.Name, `{"spec":{"paused":false}}`)
-	s.must(err)
-	s.atPause(r.Name, 1)
+	s.noEditMovesItOn(r.Name)
+	// Other verbs go through, and what they leave in status.actions is not taken for a promote.
 	s.must(s.call(http.MethodPost, r.Name, "abort", "{}").err)
 	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseDegraded)
 	s.everyCallRefused(r.Name, "retry", "{}", http.StatusForbidden, why)
+	s.everyCallRefused(r.Name, "resume", "{}", http.StatusForbidden, why)
+	// Steps of what was aborted are free to be changed: only a retry begins them.
+	_, err := s.patch(r.Name, stepsPatch(weight(50), pause(), weight(75), pause()))
+	s.must(err)
 	days("[7]")
-	s.eventually("a day on which it does not hold", func(context.Context) bool { return s.call(http.MethodPost, r.Name, "retry", "{}").err == nil })
+	s.eventually("a day on which it does not hold", func(context.Context) bool { return s.call(http.MethodPost, r.Name, "resume", "{}").err == nil })
+	s.observed(r.Name)
+	s.must(s.call(http.MethodPost, r.Name, "retry", "{}").err)
 	s.atPause(r.Name, 1)
+	// An edit has no time to tell the day by, so it stays refused.
+	s.noEditMovesItOn(r.Name)
+	s.must(s.call(http.MethodPost, r.Name, "resume", "{}").err)
+	s.observed(r.Name)
 	s.must(s.call(http.MethodPost, r.Name, "promote", "{}").err)
 	// An edit by hand after a promote is not one.
 	days("[0, 1, 2, 3, 4, 5, 6]")
@@ -197,6 +204,44 @@ func TestCalendarPolicy(t *testing.T) {
 		return s.dry(http.MethodPost, r.Name, "promote", "{}").code == http.StatusForbidden
 	})
 	s.kubectl("annotate", resource, r.Name, "note=edited")
+	// The stable template again takes the update back, whatever else that edit changes; then nothing is in flight.
+	s.atPause(r.Name, 3)
+	s.must(s.call(http.MethodPost, r.Name, "pause", "{}").err)
+	s.change(r.Name, func(r *v1alpha1.Rollout) {
+		r.Spec.Template.Spec.Containers[0].Image, r.Spec.Paused = image("one"), false
+		r.Spec.Strategy.Canary.Steps = []v1alpha1.CanaryStep{weight(50), pause()}
+	})
+	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseHealthy)
+	s.awaitPods(r, map[string]int{"one": 2})
+	_, err = s.patch(r.Name, stepsPatch(weight(25), pause()))
+	s.must(err)
+}
+
+// noEditMovesItOn fails the test if an edit can move an update on that waits in a pause step: by another strategy, by
+// one that takes no steps, by a template with it, or by ending a pause by hand.
+func (s *scenario) noEditMovesItOn(name string) {
+	s.Helper()
+	const why = "an edit may not move an update on here"
+	before := s.get(name)
+	s.everyEditRefused(name, stepsPatch(), why)
+	blueGreen := newBlueGreen(name, 2).Spec.Strategy.BlueGreen
+	for _, patch := range []string{
+		stepsPatch(weight(50), pauseFor(1), pause(), pause(), pause(), weight(100)),
+		`{"spec":{"rollbackWindow":{"revisions":5}}}`,
+		encode(map[string]any{"spec": map[string]any{"strategy": map[string]any{"canary": nil, "blueGreen": blueGreen}}}),
+		encode(mergePatch(s, mergePatch(s, map[string]any{}, stepsPatch()), newTag("three"))),
+	} {
+		_, err := s.patch(name, patch)
+		s.refused(err, http.StatusForbidden, why)
+	}
+	s.unchanged(before)
+	s.must(s.call(http.MethodPost, name, "pause", "{}").err)
+	s.everyEditRefused(name, `{"spec":{"paused":false}}`, why)
+	_, err := s.patch(name, `{"spec":{"paused":null}}`)
+	s.refused(err, http.StatusForbidden, why)
+	if !s.get(name).Spec.Paused {
+		s.Error("not paused any more")
+	}
 }
 
 // Without a digest no image gets into a Rollout: not by create, edit or apply, and not by undo either.

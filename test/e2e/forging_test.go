@@ -74,7 +74,7 @@ func TestNothingAttestedCanBeForged(t *testing.T) {
 	apply := metav1.PatchOptions{FieldManager: "forger", Force: ptr.To(true)}
 
 	for _, subresources := range [][]string{nil, {"status"}} {
-		for kind, body := range map[types.PatchType]string{types.MergePatchType: forged, types.JSONPatchType: inPlace} {
+		for kind, body := range map[types.PatchType]string{types.MergePatchType: forged, types.StrategicMergePatchType: forged, types.JSONPatchType: inPlace} {
 			_, err := mallory.rollouts().Patch(s.ctx(), r.Name, kind, []byte(body), metav1.PatchOptions{}, subresources...)
 			s.must(err)
 			intact(fmt.Sprintf("%s of %v", kind, subresources))

@@ -4,10 +4,12 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -189,7 +191,7 @@ func codeOf(err error) int {
 	return 0
 }
 
-// kubectl auth can-i tells the same.
+// kubectl auth can-i tells the same: of every role all that it may do, and of single rights whether they are had.
 func TestCanI(t *testing.T) {
 	s := together(t)
 	s.cast()
@@ -207,7 +209,19 @@ func TestCanI(t *testing.T) {
 			return nil
 		})
 	}
-	for _, role := range []string{"sluice-viewer", "sluice-operator", "sluice-promoter", "edit", "admin"} {
+	for role := range roles {
+		asking.Go(func() error {
+			output, err := s.Kubectl(s.ctx(), "", "auth", "can-i", "--list", "--no-headers", "--as="+s.holder(role), "--namespace="+s.namespace)
+			if err = cmp.Or(err, output.Err()); err != nil {
+				return err
+			}
+			if got, want := canDo(output.Stdout), mayDoAll(role); !reflect.DeepEqual(got, want) {
+				return fmt.Errorf("%s can do %v instead of %v", role, got, want)
+			}
+			return nil
+		})
+	}
+	for _, role := range []string{"sluice-promoter", "edit"} {
 		for _, verb := range verbNames {
 			ask(role, mayDo(role, "rollouts/"+verb, "create"), "create", resource+"/demo", "--subresource="+verb)
 		}
@@ -216,6 +230,45 @@ func TestCanI(t *testing.T) {
 		ask(role, role == "sluice-override", "override", resource+"/demo")
 	}
 	s.must(asking.Wait())
+}
+
+// canDo are the rights on resources of the group sluice.dev in a list of kubectl auth can-i.
+func canDo(listed string) rights {
+	found := rights{}
+	for line := range strings.Lines(listed) {
+		resource, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		name, subresource, _ := strings.Cut(resource, "/")
+		name, ours := strings.CutSuffix(name, ".sluice.dev")
+		if !ours {
+			continue
+		}
+		if subresource != "" {
+			name += "/" + subresource
+		}
+		verbs := strings.TrimSuffix(strings.TrimSpace(line[strings.LastIndex(line, "[")+1:]), "]")
+		found[name] = append(found[name], strings.Fields(verbs)...)
+	}
+	return found.sorted()
+}
+
+// mayDoAll are all rights of a role, by the table.
+func mayDoAll(role string) rights {
+	all := rights{}
+	for _, r := range roles[role] {
+		for resource, verbs := range r {
+			all[resource] = append(all[resource], verbs...)
+		}
+	}
+	return all.sorted()
+}
+
+// sorted has each verb once, in order.
+func (r rights) sorted() rights {
+	for resource, verbs := range r {
+		slices.Sort(verbs)
+		r[resource] = slices.Compact(verbs)
+	}
+	return r
 }
 
 // No role that ships writes status, nor has a wildcard that would.

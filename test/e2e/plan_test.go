@@ -25,6 +25,8 @@ type journey struct {
 	replicas           int32
 	surge, unavailable string
 	steps              []v1alpha1.CanaryStep
+	// blueGreen is its strategy in place of steps, surge and unavailable; nil for canary.
+	blueGreen []func(*v1alpha1.BlueGreenStrategy)
 	// reach brings it from its first revision to where the plan is asked for; nil if that is there.
 	reach func(s *scenario, name string)
 	// change is what is planned by a POST, and then done; nil for the plan of the Rollout as it is stored.
@@ -135,6 +137,25 @@ var journeys = []journey{
 		set:     func(s *scenario, name string) { s.kubectl("sluice", "resume", name) },
 		planned: 3, determined: true, message: "once it is resumed, rolls out revision 2 in 3 steps",
 	},
+	{
+		what: "another strategy alone", replicas: 4, surge: "1", unavailable: "0",
+		steps: []v1alpha1.CanaryStep{weight(50), pause()},
+		reach: updatedTo(1),
+		change: func(r *v1alpha1.Rollout) {
+			r.Spec.Strategy.Canary.Steps = []v1alpha1.CanaryStep{weight(25), pauseFor(2), weight(75), pause()}
+		},
+		planned: 5, message: "rolls out revision 2 in 5 steps, with at most 5 pods, 1 of which waits for somebody to promote",
+	},
+	{
+		what: "blueGreen update", replicas: 3,
+		blueGreen: []func(*v1alpha1.BlueGreenStrategy){untilPromoted, lingering(3), previewing(1)},
+		change:    two, planned: 4, determined: true, message: "rolls out revision 2 in 4 steps, with at most 6 pods, 1 of which waits for somebody to promote",
+	},
+	{
+		what: "blueGreen update promoted in time", replicas: 2,
+		blueGreen: []func(*v1alpha1.BlueGreenStrategy){promotedAfter(3), lingering(2)},
+		change:    two, planned: 4, determined: true, message: "rolls out revision 2 in 4 steps, with at most 4 pods",
+	},
 }
 
 // What happens to a Rollout is what was planned: the same steps in the same order, with the same weight, as many pods
@@ -151,8 +172,14 @@ func TestPlanIsWhatHappens(t *testing.T) {
 
 func (j *journey) take(s *scenario) {
 	r := newRollout("journey", j.replicas, j.steps...)
-	canary := r.Spec.Strategy.Canary
-	canary.MaxSurge, canary.MaxUnavailable = ptr.To(intstr.Parse(j.surge)), ptr.To(intstr.Parse(j.unavailable))
+	if j.blueGreen != nil {
+		r = newBlueGreen(r.Name, j.replicas, j.blueGreen...)
+		s.service(r.Name, r.Name)
+		s.service(r.Name+"-preview", r.Name)
+	} else {
+		canary := r.Spec.Strategy.Canary
+		canary.MaxSurge, canary.MaxUnavailable = ptr.To(intstr.Parse(j.surge)), ptr.To(intstr.Parse(j.unavailable))
+	}
 	s.deploy(r)
 	if j.reach != nil {
 		j.reach(s, r.Name)

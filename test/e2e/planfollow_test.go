@@ -91,7 +91,7 @@ func (f *follower) toTheEnd(s *scenario) {
 			continue
 		}
 		next := at(f.last)
-		if begun && now.action != v1alpha1.PlannedDeploy && !standing(f.last) {
+		if begun && now.action != v1alpha1.PlannedDeploy && !standing(f.last) && f.last.Spec.Strategy.BlueGreen == nil {
 			next.action = v1alpha1.PlannedComplete
 		}
 		if begun && (!ptr.Equal(now.index, next.index) || now.action != next.action) {
@@ -130,8 +130,8 @@ func (f *follower) promote(s *scenario, step *taken) {
 	s.Helper()
 	f.parts = append(f.parts, part{s.hostVersion(), len(f.steps) + 1})
 	needed := int32(1)
-	if a := f.last.Spec.Strategy.Canary.Steps[*step.index].Pause.Approval; a != nil {
-		needed = *a.Required
+	if canary := f.last.Spec.Strategy.Canary; canary != nil && canary.Steps[*step.index].Pause.Approval != nil {
+		needed = *canary.Steps[*step.index].Pause.Approval.Required
 	}
 	for i := range needed {
 		person, err := s.As(fmt.Sprintf("person-%d", i), "system:masters", "release-managers")
@@ -149,6 +149,9 @@ func standing(r *v1alpha1.Rollout) bool {
 
 // at is the step that a Rollout is at.
 func at(r *v1alpha1.Rollout) taken {
+	if r.Spec.Strategy.BlueGreen != nil {
+		return atOfBlueGreen(&r.Status, standing(r))
+	}
 	st, steps := &r.Status, r.Spec.Strategy.Canary.Steps
 	now := taken{action: v1alpha1.PlannedDeploy}
 	if st.Canary != nil && st.Canary.Weights != nil {
@@ -171,9 +174,24 @@ func at(r *v1alpha1.Rollout) taken {
 	return now
 }
 
-// over is true for a Rollout that has come to its end.
+// atOfBlueGreen is what a blueGreen Rollout is at: its new pods come up, it waits, clients are led to them, and the old
+// pods go.
+func atOfBlueGreen(st *v1alpha1.RolloutStatus, standing bool) taken {
+	now := taken{action: v1alpha1.PlannedDeploy}
+	switch {
+	case !standing:
+	case st.PromoteFull || st.BlueGreen != nil && st.BlueGreen.ScaleUpPreviewCheckPoint:
+		now.action = v1alpha1.PlannedComplete
+	case len(st.PauseConditions) > 0:
+		now.action, now.paused = v1alpha1.PlannedPause, st.PauseConditions[0].StartTime.Time
+	}
+	return now
+}
+
+// over is true for a Rollout that has come to its end; a blueGreen one when the old pods have gone.
 func over(r *v1alpha1.Rollout) bool {
-	return !standing(r) && r.Status.Phase == v1alpha1.RolloutPhaseHealthy && r.Status.ObservedGeneration == r.Generation
+	return !standing(r) && r.Status.Phase == v1alpha1.RolloutPhaseHealthy && r.Status.ObservedGeneration == r.Generation &&
+		(r.Spec.Strategy.BlueGreen == nil || r.Status.Replicas == *r.Spec.Replicas)
 }
 
 // waitsForPeople is true for a Rollout that somebody must promote, all of whose pods are where they belong.
@@ -181,6 +199,9 @@ func waitsForPeople(r *v1alpha1.Rollout) bool {
 	st := &r.Status
 	if !standing(r) || len(st.PauseConditions) == 0 || st.ObservedGeneration != r.Generation || r.Spec.Paused {
 		return false
+	}
+	if b := r.Spec.Strategy.BlueGreen; b != nil {
+		return !ptr.Deref(b.AutoPromotionEnabled, true)
 	}
 	pause := r.Spec.Strategy.Canary.Steps[*st.CurrentStepIndex].Pause
 	return pause.Duration == nil && st.AvailableReplicas == st.Replicas && st.Replicas >= *r.Spec.Replicas
@@ -194,6 +215,9 @@ func (f *follower) compare(s *scenario, plan *v1alpha1.RolloutPlanStatus, determ
 	}
 	var waits time.Duration
 	for i := range f.steps {
+		if i > 1 && f.steps[i].action == v1alpha1.PlannedDeploy {
+			f.steps[i].paused = f.steps[i-2].ended // Old pods are kept from the switch on, which is in the step before.
+		}
 		waits += f.steps[i].compare(s, &plan.Steps[i], f.asked)
 	}
 	if plan.Waits == nil || plan.Waits.Duration != waits {
@@ -232,6 +256,9 @@ func (h *taken) compare(s *scenario, p *v1alpha1.PlannedStep, asked time.Time) (
 	}
 	if took := h.ended.Sub(begin); took < p.Duration.Duration || took > p.Duration.Duration+lateness {
 		s.Errorf("%s: planned is to wait for %s, it took %s", what, p.Duration.Duration, took)
+	}
+	if p.Action != v1alpha1.PlannedPause {
+		return 0
 	}
 	return p.Duration.Duration
 }

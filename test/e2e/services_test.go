@@ -46,6 +46,16 @@ func lingering(seconds int32) func(*v1alpha1.BlueGreenStrategy) {
 	return func(b *v1alpha1.BlueGreenStrategy) { b.ScaleDownDelaySeconds = ptr.To(seconds) }
 }
 
+// promotedAfter promotes a new version that waited for so long.
+func promotedAfter(seconds int32) func(*v1alpha1.BlueGreenStrategy) {
+	return func(b *v1alpha1.BlueGreenStrategy) { b.AutoPromotionSeconds = ptr.To(seconds) }
+}
+
+// previewing brings up so many pods of a new version before it is promoted.
+func previewing(pods int32) func(*v1alpha1.BlueGreenStrategy) {
+	return func(b *v1alpha1.BlueGreenStrategy) { b.PreviewReplicaCount = ptr.To(pods) }
+}
+
 // service makes a Service that selects the pods of a Rollout.
 func (s *scenario) service(name, rollout string) {
 	s.Helper()

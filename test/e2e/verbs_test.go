@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -174,7 +176,7 @@ func TestDryRunOfVerbs(t *testing.T) {
 // A verb can be called in every way that a client may have.
 func TestWaysToCallAVerb(t *testing.T) {
 	s := together(t)
-	r := s.deploy(newRollout("ways", 1, pause(), pause(), pause(), pause(), pause(), pause()))
+	r := s.deploy(newRollout("ways", 1, pause(), pause(), pause(), pause(), pause(), pause(), pause(), pause(), pause()))
 	s.setTag(r.Name, "two")
 	s.atPause(r.Name, 0)
 	client, path := s.Sluice.SluiceV1alpha1().RESTClient(), s.verbPath(r.Name, "promote")
@@ -203,6 +205,12 @@ func TestWaysToCallAVerb(t *testing.T) {
 			return s.run("", "patch", resource, r.Name, "--subresource=promote", "--type=merge", "-p", "{}").Err()
 		}},
 		{"POST by kubectl create --raw", func() error { return s.run("{}", "create", "--raw", path, "-f", "-").Err() }},
+		{"PUT by kubectl replace --raw", func() error {
+			return s.run(`{"metadata":{"name":"ways"}}`, "replace", "--raw", path, "-f", "-").Err()
+		}},
+		{"PUT by kubectl replace --raw of what get --raw answered", func() error {
+			return s.run(s.kubectl("get", "--raw", path), "replace", "--raw", path, "-f", "-").Err()
+		}},
 		{"the plugin", func() error { return s.run("", "sluice", "promote", r.Name).Err() }},
 		{"JSON patch", func() error {
 			return client.Patch(types.JSONPatchType).AbsPath(path).Body([]byte(`[{"op":"replace","path":"/full","value":false}]`)).Do(s.ctx()).Error()
@@ -221,7 +229,32 @@ func TestWaysToCallAVerb(t *testing.T) {
 			t.Fatalf("%s: a promote changed the spec: generation %d", way.name, after.Generation)
 		}
 	}
-	s.contains(s.kubectl("get", resource, r.Name, "--subresource=promote"), r.Name)
+	s.atPause(r.Name, int32(len(ways)))
+	s.readEveryWay(r.Name)
+}
+
+// readEveryWay reads the state that each verb would act on, with stock kubectl, as a table and as it is; nothing is
+// performed by that.
+func (s *scenario) readEveryWay(name string) {
+	s.Helper()
+	before := s.get(name)
+	for _, verb := range verbNames {
+		table := strings.Split(s.kubectl("get", resource, name, "--subresource="+verb), "\n")
+		if got := strings.Fields(table[0]); !slices.Equal(got, []string{"NAME", "STATUS", "STEP", "REVISION", "MESSAGE"}) {
+			s.Errorf("the columns of %s are %v", verb, got)
+		}
+		s.contains(table[1], name, string(before.Status.Phase))
+		var read struct {
+			Kind     string              `json:"kind"`
+			Metadata metav1.ObjectMeta   `json:"metadata"`
+			Status   v1alpha1.VerbStatus `json:"status"`
+		}
+		s.must(json.Unmarshal([]byte(s.kubectl("get", "--raw", s.verbPath(name, verb))), &read))
+		if read.Kind != kinds[verb].kind || read.Metadata.UID != before.UID || read.Status.Revision != before.Status.Revision || !ptr.Equal(read.Status.CurrentStepIndex, before.Status.CurrentStepIndex) || read.Status.Action != nil {
+			s.Errorf("get --raw of %s answers %+v", verb, read)
+		}
+	}
+	s.unchanged(before)
 }
 
 // The body names the Rollout that it is for; another name is a mistake, and there is nothing to apply.

@@ -40,9 +40,9 @@ func ownSeries(t *testing.T) map[string]int {
 	return found
 }
 
-// A thousand Rollouts make no more series than a few.
+// Two hundred Rollouts make no more series than a few.
 func TestSeriesDoNotGrowWithRollouts(t *testing.T) {
-	const few, many, atOnce = 10, 1000, 16
+	const few, many, atOnce = 10, 200, 16
 	s := start(t, newNamespace(t), t.TempDir())
 	rollouts := s.client.SluiceV1alpha1().Rollouts(metav1.NamespaceDefault)
 	var next atomic.Int64

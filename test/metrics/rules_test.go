@@ -87,6 +87,13 @@ var alertCases = map[string]alertCase{
 		// With another etcd there is no quota to compare with.
 		quiet: append(both("apiserver_storage_size_bytes", "", "90x60", "10x60"), both("sluice_embedded_etcd_quota_bytes", "", "0x60", "0x60")...), after: "11m",
 		annotations: map[string]string{"summary": "The database is 90% full"}},
+	// The time of these tests begins at 0, and so does the value of a folder without a snapshot.
+	"SluiceSnapshotMissing": {
+		fires: both("sluice_snapshot_last_success_timestamp_seconds", "", "0x300", "0x300"), quiet: both("sluice_snapshot_last_success_timestamp_seconds", "", "0x300", "0 9000x300"), after: "197m"},
+	"SluiceSnapshotVolumeFillsUp": {
+		fires: append(both("sluice_snapshot_volume_free_bytes", "", "9e9x60", "2048x60"), both("sluice_snapshot_size_bytes", "", "0x60", "1500x60")...),
+		quiet: append(both("sluice_snapshot_volume_free_bytes", "", "9e9x60", "4096x60"), both("sluice_snapshot_size_bytes", "", "0x60", "1500x60")...), after: "16m",
+		annotations: map[string]string{"summary": "2kiB are free on the volume of the snapshots"}},
 }
 
 func TestRulesAndConfigurationAreValid(t *testing.T) {

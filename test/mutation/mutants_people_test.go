@@ -5,6 +5,9 @@ package mutation
 
 // stepsMutants break the steps and their pauses.
 var stepsMutants = []mutant{
+	{"a lower weight is reached while its pods are still there", "steps.go",
+		`&& d.poolNow(d.current).pods <= at.canary`, ``,
+		"a pause begins with more pods than its step says"},
 	{"two steps are taken at once", "steps.go",
 		`r.Status.CurrentStepIndex = ptr.To(stepIndex(r) + 1)`, `r.Status.CurrentStepIndex = ptr.To(min(stepIndex(r)+2, int32(len(steps(r)))))`,
 		"a pause is skipped"},
@@ -69,6 +72,12 @@ var verbsMutants = []mutant{
 	{"one approval too few is enough", "approval.go",
 		`return len(r.Status.Approvals) >= required(a)`, `return len(r.Status.Approvals) >= required(a)-1`,
 		"four eyes are two"},
+	{"an approval is taken away by whoever may edit", "rights.go",
+		`if lost := unmatched(approvals, after, asStrongApproval); lost != nil {`, `if lost := unmatched(approvals, after, asStrongApproval); false && lost != nil {`,
+		"whoever is to be watched decides by whom"},
+	{"a window ends the wait of blueGreen for whoever may edit", "rights.go",
+		`return blueGreen(new) != nil && windowOf(new) > had`, `return false && windowOf(new) > had`,
+		"an update is promoted by somebody who may not"},
 	{"an abort goes on at the step where it was", "transitions.go",
 		"st.PromoteFull = false\n\tst.CurrentStepIndex = firstStep(r)", "st.PromoteFull = false",
 		"a retry starts with the share at which it went wrong"},

@@ -23,6 +23,16 @@ type recording struct {
 	Reports []report.Report `json:"reports"`
 }
 
+// flawless is an error if any request failed: the guide promises that none does, and a picture that shows another
+// thing is not to be kept.
+func (r recording) flawless() error {
+	sum := report.Sum(r.Reports...)
+	if sum.Requests() == 0 || sum.Lost() > 0 {
+		return fmt.Errorf("%d of %d requests failed, so that nothing is kept: %s", sum.Lost(), sum.Requests(), sum)
+	}
+	return nil
+}
+
 // mark is a moment of a run.
 type mark struct {
 	Time time.Time `json:"time"`
@@ -52,7 +62,7 @@ func (r recording) draw(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="system-ui, sans-serif" font-size="12" role="img" aria-labelledby="title">`+"\n", width, height)
 	sum := report.Sum(r.Reports...)
-	fmt.Fprintf(&b, `<title id="title">Share of each version in the answers during the guide: %d requests, %d failed</title>`+"\n", sum.Requests(), sum.Failed())
+	fmt.Fprintf(&b, `<title id="title">Share of each version in the answers during the guide: %d requests, %d failed</title>`+"\n", sum.Requests(), sum.Lost())
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", width, height)
 	r.areas(&b)
 	r.axes(&b)
@@ -176,5 +186,5 @@ func (r recording) legend(b *strings.Builder, sum report.Report) {
 		fmt.Fprintf(b, `<rect x="%d" y="%d" width="12" height="12" fill="%s"/><text x="%d" y="%d" fill="#222">%s</text>`+"\n", x, height-26, palette[version], x+18, height-16, version)
 		x += 90
 	}
-	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end" fill="#222">%d requests, %d failed</text>`+"\n", width-right, height-16, sum.Requests(), sum.Failed())
+	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end" fill="#222">%d requests, %d failed</text>`+"\n", width-right, height-16, sum.Requests(), sum.Lost())
 }

@@ -8,6 +8,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -72,5 +74,45 @@ func TestDraw(t *testing.T) {
 	}
 	if polygons != 2 {
 		t.Errorf("%d areas are drawn, of 2 versions", polygons)
+	}
+}
+
+// The picture in the documents is that of the recording beside it, in which no request failed.
+func TestThePictureIsThatOfTheRecording(t *testing.T) {
+	folder := filepath.Join("..", "..", "docs", "images")
+	want, err := drawn(filepath.Join(folder, "guide.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(folder, "guide.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("docs/images/guide.svg is not what is drawn of docs/images/guide.json: go run ./test/picture --redraw")
+	}
+	if !strings.Contains(string(got), " requests, 0 failed") {
+		t.Error("requests failed while it was recorded")
+	}
+}
+
+func TestARunWithFailuresIsNotKept(t *testing.T) {
+	for _, row := range []struct {
+		rule            string
+		answer, failure string
+		kept            bool
+	}{
+		{"one that went well", "200 blue", "", true},
+		{"an answer that is missing", "", "connection refused", false},
+		{"an answer that is an error", "500 yellow", "", false},
+	} {
+		r := run10s()
+		r.Reports[7].Count(row.answer, row.failure)
+		if err := r.flawless(); (err == nil) != row.kept {
+			t.Errorf("%s: %v", row.rule, err)
+		}
+	}
+	if err := (recording{}).flawless(); err == nil {
+		t.Error("a run without requests is kept")
 	}
 }

@@ -45,6 +45,9 @@ func run(ctx context.Context, dir string, redraw bool) error {
 		if err != nil {
 			return err
 		}
+		if err := r.flawless(); err != nil {
+			return err
+		}
 		content, err := json.Marshal(r)
 		if err != nil {
 			return err
@@ -56,17 +59,24 @@ func run(ctx context.Context, dir string, redraw bool) error {
 			return err
 		}
 	}
-	content, err := os.ReadFile(recorded)
+	picture, err := drawn(recorded)
 	if err != nil {
 		return err
 	}
+	return os.WriteFile(filepath.Join(folder, "guide.svg"), picture, 0o644)
+}
+
+// drawn is the picture of a recording in a file.
+func drawn(recorded string) ([]byte, error) {
+	content, err := os.ReadFile(recorded)
+	if err != nil {
+		return nil, err
+	}
 	var r recording
 	if err := json.Unmarshal(content, &r); err != nil {
-		return err
+		return nil, err
 	}
 	var picture bytes.Buffer
-	if err := r.draw(&picture); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(folder, "guide.svg"), picture.Bytes(), 0o644)
+	err = r.draw(&picture)
+	return picture.Bytes(), err
 }

@@ -38,30 +38,47 @@ func record(ctx context.Context, dir string) (_ *recording, err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	p := &player{Cluster: c}
-	if err := p.kubectl(ctx, "apply", "-f", filepath.Join(c.Repository(), "artifacts", "examples", "rollouts-demo.yaml")); err != nil {
-		return nil, err
-	}
 	defer func() {
-		err = errors.Join(err, p.kubectl(context.WithoutCancel(ctx), "delete", "-f", filepath.Join(c.Repository(), "artifacts", "examples", "rollouts-demo.yaml")))
+		err = errors.Join(err, p.kubectl(context.WithoutCancel(ctx), "delete", "-f", p.manifest(), "--ignore-not-found"))
 	}()
-	if err := p.await(ctx, v1alpha1.RolloutPhaseHealthy, 8); err != nil {
-		return nil, err
-	}
-	service, err := c.Host.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	traffic, err := cluster.Load{URL: "http://" + service.Spec.ClusterIP + "/", Rate: rate}.Start(ctx, c)
-	if err != nil {
-		return nil, err
-	}
 	p.Began = time.Now()
+	traffic, err := p.deploy(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := p.play(ctx); err != nil {
 		return nil, err
 	}
 	reports, err := traffic.Stop()
 	p.Reports = reports
 	return &p.recording, err
+}
+
+// deploy is the first scene: there is nobody to answer until the first pod is ready, so that the load begins then.
+func (p *player) deploy(ctx context.Context) (*cluster.Traffic, error) {
+	p.note("apply", true)
+	if err := p.kubectl(ctx, "apply", "-f", p.manifest()); err != nil {
+		return nil, err
+	}
+	service, err := p.Host.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	url := "http://" + service.Spec.ClusterIP + "/"
+	waiting, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := p.Inside(waiting, p.Binary("static/traffic"), "--url="+url, "--await").Run(); err != nil {
+		return nil, err
+	}
+	traffic, err := cluster.Load{URL: url, Rate: rate}.Start(ctx, p.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.await(ctx, v1alpha1.RolloutPhaseHealthy, 8); err != nil {
+		return nil, err
+	}
+	p.note("Healthy", false)
+	return traffic, nil
 }
 
 // plane is the control plane to play on, and what to do with it afterwards.
@@ -107,7 +124,12 @@ func setImage(colour string) []string {
 	return []string{"sluice", "set", "image", name, name + "=argoproj/rollouts-demo:" + colour}
 }
 
-// scenes are those of docs/getting-started.md.
+// manifest is the example that the guide deploys.
+func (p *player) manifest() string {
+	return filepath.Join(p.Repository(), "artifacts", "examples", "rollouts-demo.yaml")
+}
+
+// scenes are those of docs/getting-started.md, after the first one.
 var scenes = []scene{
 	{setImage("yellow"), "set image yellow", []stage{{v1alpha1.RolloutPhasePaused, 1, "paused at 20 %"}}},
 	{[]string{"sluice", "promote", name}, "promote", []stage{
@@ -115,6 +137,8 @@ var scenes = []scene{
 	{setImage("red"), "set image red", []stage{{v1alpha1.RolloutPhasePaused, 1, "paused at 20 %"}}},
 	{[]string{"sluice", "abort", name}, "abort", []stage{{v1alpha1.RolloutPhaseDegraded, 0, "back"}}},
 	{setImage("yellow"), "set image yellow", []stage{{v1alpha1.RolloutPhaseHealthy, 8, "Healthy"}}},
+	{setImage("red"), "set image red", []stage{{v1alpha1.RolloutPhasePaused, 1, "paused at 20 %"}}},
+	{[]string{"sluice", "promote", name, "--full"}, "promote --full", []stage{{v1alpha1.RolloutPhaseHealthy, 8, "Healthy"}}},
 }
 
 func (p *player) play(ctx context.Context) error {

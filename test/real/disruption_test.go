@@ -5,14 +5,13 @@ package real
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"testing"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -60,52 +59,97 @@ func (s *scenario) served() {
 	})
 }
 
-// interrupted has an update stand at a pause under load, does something to the cluster, and goes on: no request
-// fails, no step is lost or skipped, and the update ends.
-func interrupted(t *testing.T, disrupt func(*scenario)) {
+// interrupted does something to the cluster twice in an update under load: while it stands at a pause, and at once after
+// a promote, while its pods are being replaced. It goes on both times: no request fails, no step is lost or
+// skipped, and the update ends.
+func interrupted(t *testing.T, atPause, inMidMove func(*scenario)) {
 	s := newScenario(t)
 	url := s.serve()
-	s.deploy(newRollout("blue", 4, weight(25), pause(), weight(50), pause(), weight(75)))
+	s.deploy(slowly(newRollout("blue", 4, weight(25), pause(), weight(75), pause(), weight(100), pause())))
 	s.reachable(url)
 	traffic := s.load(url)
 	s.colour("yellow")
 	s.pausedAt(1)
 	before := s.get()
-	disrupt(s)
-	s.served()
-	after := s.pausedAt(1)
-	if after.UID != before.UID || after.Status.Revision != before.Status.Revision || after.Status.CurrentPodHash != before.Status.CurrentPodHash {
-		t.Errorf("another Rollout came back: revision %d, then %d", before.Status.Revision, after.Status.Revision)
+	same := func() {
+		s.Helper()
+		if after := s.get(); after.UID != before.UID || after.Status.Revision != before.Status.Revision || after.Status.CurrentPodHash != before.Status.CurrentPodHash {
+			s.Errorf("another Rollout came back: revision %d, then %d", before.Status.Revision, after.Status.Revision)
+		}
 	}
+	atPause(s)
+	s.served()
+	s.pausedAt(1)
+	same()
+
 	s.promote()
+	s.moves(1, 3)
+	inMidMove(s)
+	s.served()
 	s.pausedAt(3)
+	same()
+	s.standing("blue", 1, "yellow", 3)
+	s.promote()
+	s.pausedAt(5)
 	s.promote()
 	s.phase(v1alpha1.RolloutPhaseHealthy)
 	s.only(traffic, "yellow")
 }
 
+// moves waits until pods are being replaced: some pods of yellow are ready, not all yet that are to be, and one has
+// been made that is not.
+func (s *scenario) moves(some, target int) {
+	s.Helper()
+	_, err := cluster.Await(s.ctx(), s.Pods(s.namespace, "app="+application), func(pods []*corev1.Pod) string {
+		got := cluster.PodsByTag(pods)
+		switch {
+		case got["yellow"] >= target:
+			s.Fatalf("all %d pods of yellow are ready already", target)
+		case got["yellow"] < some || got["not available"] == 0:
+			return fmt.Sprintf("no pod is being replaced, with %d of yellow: %v", some, got)
+		}
+		return ""
+	})
+	s.must(err)
+}
+
+// standing waits until there are so many ready pods of two colours, and none else.
+func (s *scenario) standing(one string, ones int, other string, others int) {
+	s.Helper()
+	_, err := cluster.Await(s.ctx(), s.Pods(s.namespace, "app="+application), func(pods []*corev1.Pod) string {
+		if got := cluster.PodsByTag(pods); got[one] != ones || got[other] != others || got["not available"] != 0 {
+			return fmt.Sprintf("wanted are %d pods of %s and %d of %s, there are %v", ones, one, others, other, got)
+		}
+		return ""
+	})
+	s.must(err)
+}
+
 func TestServerIsKilled(t *testing.T) {
-	interrupted(t, func(s *scenario) {
+	kill := func(s *scenario) {
 		before := s.server()
 		s.must(s.Host.CoreV1().Pods(systemNamespace).Delete(s.ctx(), serverPod, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}))
 		s.restarted(before.UID)
-	})
+	}
+	interrupted(t, kill, kill)
 }
 
 func TestContainerdRestarts(t *testing.T) {
-	interrupted(t, func(s *scenario) {
+	restart := func(s *scenario) {
 		s.must(s.Kill(s.ctx(), cluster.Containerd))
 		s.must(s.Cluster.Start(s.ctx(), cluster.Containerd))
 		s.nodeReady()
-	})
+	}
+	interrupted(t, restart, restart)
 }
 
 func TestKubeletRestarts(t *testing.T) {
-	interrupted(t, func(s *scenario) {
+	restart := func(s *scenario) {
 		s.must(s.Kill(s.ctx(), cluster.Kubelet))
 		s.must(s.Cluster.Start(s.ctx(), cluster.Kubelet))
 		s.nodeReady()
-	})
+	}
+	interrupted(t, restart, restart)
 }
 
 // nodeReady waits until the node says so since now.
@@ -126,17 +170,29 @@ func (s *scenario) nodeReady() {
 	})
 }
 
-// TestServerIsUpgraded gives the StatefulSet a newer image in mid-update, and in another one that which it had.
+// TestServerIsUpgraded gives the StatefulSet an image with a newer version of the server at a pause and, while pods
+// move, that which it had.
 func TestServerIsUpgraded(t *testing.T) {
 	s := newScenario(t)
-	was := s.server().Spec.Containers[0].Image
-	for _, image := range []string{newerImage, was} {
-		interrupted(t, func(s *scenario) { s.upgrade(image) })
+	was, version := s.server().Spec.Containers[0].Image, s.version()
+	if version == newerVersion {
+		t.Fatalf("it is %s before the upgrade", version)
 	}
+	interrupted(t, func(s *scenario) { s.upgrade(newerImage, newerVersion) }, func(s *scenario) { s.upgrade(was, version) })
 }
 
-// upgrade gives the server another image, and waits until it runs.
-func (s *scenario) upgrade(image string) {
+// version is that which the server says it has, in the description of its API.
+func (s *scenario) version() string {
+	s.Helper()
+	var description struct {
+		Info struct{ Version string }
+	}
+	s.must(json.Unmarshal([]byte(s.global("get", "--raw", "/openapi/v3/apis/sluice.dev/v1alpha1")), &description))
+	return description.Info.Version
+}
+
+// upgrade gives the server another image, and waits until that is what answers.
+func (s *scenario) upgrade(image, version string) {
 	s.Helper()
 	before := s.server()
 	patch := `{"spec":{"template":{"spec":{"containers":[{"name":"sluice-apiserver","image":"` + image + `"}]}}}}`
@@ -145,101 +201,13 @@ func (s *scenario) upgrade(image string) {
 	if after := s.restarted(before.UID); after.Spec.Containers[0].Image != image {
 		s.Errorf("the server runs %s", after.Spec.Containers[0].Image)
 	}
+	s.served()
+	s.eventually("version "+version, func(context.Context) bool { return s.version() == version })
 }
 
-// newerImage is another version of the server, for upgrades.
-const newerImage = "sluice.dev/sluice-apiserver:newer"
-
-// A HorizontalPodAutoscaler raises a Rollout to its minReplicas, for which it needs no metrics, in mid-update too.
-func TestAutoscalerRaisesToItsMinimum(t *testing.T) {
-	t.Parallel()
-	s := newScenario(t)
-	url := s.serve()
-	s.deploy(newRollout("blue", 2, weight(50), pause()))
-	s.reachable(url)
-	s.load(url)
-	s.colour("yellow")
-	s.pausedAt(1)
-	_, err := s.Host.AutoscalingV2().HorizontalPodAutoscalers(s.namespace).Create(s.ctx(), &autoscalingv2.HorizontalPodAutoscaler{
-		ObjectMeta: metav1.ObjectMeta{Name: application},
-		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "sluice.dev/v1alpha1", Kind: "Rollout", Name: application},
-			MinReplicas:    ptr.To[int32](4), MaxReplicas: 6,
-		},
-	}, metav1.CreateOptions{})
-	s.must(err)
-	_, err = cluster.Await(s.ctx(), s.Pods(s.namespace, "app="+application), func(pods []*corev1.Pod) string {
-		if got := cluster.PodsByTag(pods); got["blue"] != 2 || got["yellow"] != 2 {
-			return "the pods are not 2 of blue and 2 of yellow"
-		}
-		return ""
-	})
-	s.must(err)
-	s.pausedAt(1)
-	s.promote()
-	s.phase(v1alpha1.RolloutPhaseHealthy)
-}
-
-// A restart evicts pods one after another, as the PodDisruptionBudget allows, and no request fails. No pod may be
-// missing here, so a spare one comes first: with it there are four.
-func TestRestartHonoursTheBudget(t *testing.T) {
-	t.Parallel()
-	s := newScenario(t)
-	url := s.serve()
-	s.deploy(newRollout("blue", 3))
-	s.reachable(url)
-	traffic := s.load(url)
-	_, err := s.Host.PolicyV1().PodDisruptionBudgets(s.namespace).Create(s.ctx(), &policyv1.PodDisruptionBudget{
-		ObjectMeta: metav1.ObjectMeta{Name: application},
-		Spec: policyv1.PodDisruptionBudgetSpec{
-			MinAvailable: ptr.To(intstr.FromInt32(4)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": application}}},
-	}, metav1.CreateOptions{})
-	s.must(err)
-	before := s.uids()
-	s.eventually("the budget to be known", func(ctx context.Context) bool {
-		budget, err := s.Host.PolicyV1().PodDisruptionBudgets(s.namespace).Get(ctx, application, metav1.GetOptions{})
-		return err == nil && budget.Status.ObservedGeneration == budget.Generation && budget.Status.CurrentHealthy == 3
-	})
-	s.kubectl("sluice", "restart", application)
-	s.eventuallyExplained("EvictionRefused")
-	if after := s.uids(); len(before) != 3 || len(shared(before, after)) != 3 {
-		t.Errorf("pods were replaced against the budget: %v, then %v", before, after)
-	}
-	_, err = s.Host.PolicyV1().PodDisruptionBudgets(s.namespace).Patch(s.ctx(), application, types.MergePatchType, []byte(`{"spec":{"minAvailable":3}}`), metav1.PatchOptions{})
-	s.must(err)
-	_, err = cluster.Await(s.ctx(), s.Pods(s.namespace, "app="+application), func(pods []*corev1.Pod) string {
-		if cluster.PodsByTag(pods)["blue"] == 3 && len(pods) == 3 && len(shared(before, uidsOf(pods))) == 0 {
-			return ""
-		}
-		return "not all pods have been replaced"
-	})
-	s.must(err)
-	s.phase(v1alpha1.RolloutPhaseHealthy)
-	s.only(traffic, "blue")
-}
-
-func (s *scenario) uids() map[types.UID]bool {
-	s.Helper()
-	pods, err := s.Pods(s.namespace, "app="+application).Now(s.ctx())
-	s.must(err)
-	return uidsOf(pods)
-}
-
-func uidsOf(pods []*corev1.Pod) map[types.UID]bool {
-	uids := map[types.UID]bool{}
-	for _, pod := range pods {
-		uids[pod.UID] = true
-	}
-	return uids
-}
-
-// shared are those in both.
-func shared(a, b map[types.UID]bool) []types.UID {
-	var both []types.UID
-	for uid := range a {
-		if b[uid] {
-			both = append(both, uid)
-		}
-	}
-	return both
-}
+const (
+	// newerImage is that of another version of the server, which the launcher builds for upgrades.
+	newerImage = "sluice.dev/sluice-apiserver:newer"
+	// newerVersion is what that says it is.
+	newerVersion = "v99.0.0-newer"
+)

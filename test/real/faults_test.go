@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -119,6 +120,46 @@ func TestImageThatCannotBePulled(t *testing.T) {
 	ailing(t, setImage("sluice.dev/demoapp:no-such-colour"), "Pull", "no-such-colour")
 }
 
+// calm is how long after an abort clients may still see errors: a pod of the stable version takes the place of the
+// canary first, which then goes on answering for two seconds, and all that takes its time on a busy machine.
+const calm = 20 * time.Second
+
+// anything is for load of which the test itself says how much may be lost.
+func anything(report.Report) string { return "" }
+
+// abortEnds aborts an update whose canary loses requests: soon after that the stable version answers all of them.
+func (s *scenario) abortEnds(url string, traffic *cluster.Traffic, reason string) {
+	s.Helper()
+	s.kubectl("sluice", "abort", application, "--reason="+reason)
+	aborted := time.Now()
+	s.gone()
+	s.only(traffic, "blue")
+	if after := s.sample(url, 1_000); after.Lost() > 0 || after.Of("blue") != after.Requests() {
+		s.Errorf("after the abort: %s", after)
+	}
+	last := time.Duration(0)
+	for _, said := range traffic.Reports() {
+		if said.Lost() > 0 {
+			last = said.Time.Sub(aborted)
+		}
+	}
+	s.Logf("the last request was lost %v after the abort", last.Round(time.Millisecond))
+	if last > calm {
+		s.Errorf("requests were lost until %v after the abort; %v are allowed", last, calm)
+	}
+}
+
+// bounded fails the test unless some of the requests of the canary's time were lost, and no greater share of all than
+// what the canary has of the pods.
+func (s *scenario) bounded(got report.Report, percent float64) {
+	s.Helper()
+	share := 100 * float64(got.Lost()) / float64(got.Requests())
+	s.Logf("%.1f %% of %d requests were lost, with a canary of %.0f %%", share, got.Requests(), percent)
+	if got.Lost() == 0 || share > percent+atFirst {
+		s.Errorf("%.1f %% of the requests were lost, with a canary of %.0f %%: %s", share, percent, got)
+	}
+}
+
 // A canary that answers errors does so for its share of the requests at most, and no more after the abort.
 func TestErrorsAreBoundedByTheShareOfTheCanary(t *testing.T) {
 	t.Parallel()
@@ -126,21 +167,55 @@ func TestErrorsAreBoundedByTheShareOfTheCanary(t *testing.T) {
 	url := s.serve()
 	s.deploy(newRollout("blue", 5, weight(20), pause()))
 	s.reachable(url)
-	traffic := s.load(url)
+	// An error is an answer; none may be missing.
+	traffic := s.loadLosing(url, func(sum report.Report) string {
+		if sum.Failed() == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%d requests were not answered: %s", sum.Failed(), sum)
+	})
 	s.colour("bad-red")
 	s.pausedAt(1)
 	s.routed(url, "app="+application)
 	got := s.sample(url, sampled)
-	s.share(got, "red", 20, atFirst)
-	share := 100 * float64(got.Errors()) / float64(got.Requests())
-	t.Logf("%.1f %% of %d answers are errors: every second of the canary's", share, got.Requests())
-	if share > 20+atFirst || got.Errors() == 0 || got.Of("red") < got.Errors() {
-		t.Errorf("%.1f %% of the answers are errors, with a canary of 20 %%: %s", share, got)
+	s.near(got, "red", 20, atFirst)
+	s.bounded(got, 20)
+	if got.Failed() > 0 || got.Of("red") < got.Errors() {
+		t.Errorf("every second answer of the canary is an error, and nothing else fails: %s", got)
 	}
-	s.kubectl("sluice", "abort", application, "--reason=errors")
-	s.gone()
-	s.only(traffic, "blue")
-	if after := s.sample(url, 1_000); after.Errors() > 0 || after.Of("blue") != after.Requests() {
-		t.Errorf("after the abort: %s", after)
+	s.abortEnds(url, traffic, "errors")
+}
+
+// A canary that crashes after it was ready, again and again, takes no more than its share of the requests with it,
+// and none after the abort.
+func TestCanaryThatCrashesWhenItServes(t *testing.T) {
+	t.Parallel()
+	s := newScenario(t)
+	url := s.serve()
+	s.deploy(newRollout("blue", 5, weight(20), pause()))
+	s.reachable(url)
+	traffic := s.loadLosing(url, anything)
+	began := time.Now()
+	s.edit(setImage(image("yellow")) + "," + setEnv("CRASH_AFTER", "4s"))
+	s.pausedAt(1)
+	crashed, err := cluster.Await(s.ctx(), s.Pods(s.namespace, "app="+application), func(pods []*corev1.Pod) string {
+		for _, pod := range pods {
+			for _, container := range pod.Status.ContainerStatuses {
+				if cluster.Tag(&pod.Spec) == "yellow" && container.RestartCount >= 2 {
+					return ""
+				}
+			}
+		}
+		return "the canary has not crashed twice"
+	})
+	s.must(err)
+	s.bounded(report.Sum(report.Between(traffic.Reports(), began, time.Now())...), 20)
+	for _, pod := range crashed {
+		for _, container := range pod.Status.ContainerStatuses {
+			if cluster.Tag(&pod.Spec) == "blue" && container.RestartCount > 0 {
+				t.Errorf("%s, of the stable version, has crashed", pod.Name)
+			}
+		}
 	}
+	s.abortEnds(url, traffic, "it crashes")
 }

@@ -4,7 +4,10 @@
 package real
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"strings"
@@ -89,6 +92,12 @@ func TestGuide(t *testing.T) {
 	s.kubectl("sluice", "promote", guide, "--full")
 	s.guideStage(v1alpha1.RolloutPhaseHealthy, 8)
 	s.only(traffic, "green")
+
+	s.kubectl("sluice", "set", "image", guide, guide+"=argoproj/rollouts-demo:orange")
+	s.guideStage(v1alpha1.RolloutPhasePaused, 1)
+	s.kubectl("sluice", "undo", guide)
+	s.guideStage(v1alpha1.RolloutPhaseHealthy, 8)
+	s.only(traffic, "green")
 }
 
 // reachable waits until the Service leads to its pods: kube-proxy hears of them a moment after us.
@@ -126,16 +135,22 @@ func (s *scenario) guideStage(phase v1alpha1.RolloutPhase, step int32) {
 	})
 }
 
-// share fails the test unless a colour has this share of the answers.
+// share fails the test unless a colour has this share of the answers, and none of them is an error.
 func (s *scenario) share(got report.Report, colour string, want, tolerance float64) {
+	s.Helper()
+	s.near(got, colour, want, tolerance)
+	if got.Lost() > 0 {
+		s.Errorf("%d requests failed: %s", got.Lost(), got)
+	}
+}
+
+// near fails the test unless a colour has this share of the answers, right or wrong.
+func (s *scenario) near(got report.Report, colour string, want, tolerance float64) {
 	s.Helper()
 	share := got.Share(colour)
 	s.Logf("%s has %.1f %% of %d answers, with %.0f %% of the pods", colour, share, got.Requests(), want)
 	if math.Abs(share-want) > tolerance {
 		s.Errorf("%s has %.1f %% of the answers, not %.0f ± %.0f: %s", colour, share, want, tolerance, got)
-	}
-	if got.Failed() > 0 {
-		s.Errorf("%d requests failed: %s", got.Failed(), got)
 	}
 }
 
@@ -176,29 +191,77 @@ func TestClusterNames(t *testing.T) {
 	s.must(err)
 	reports, err := named.Wait(ctx)
 	s.must(err)
-	if sum := report.Sum(reports...); sum.Of("blue") != 50 || sum.Failed() > 0 {
+	if sum := report.Sum(reports...); sum.Of("blue") != 50 || sum.Lost() > 0 {
 		t.Errorf("asked by name: %s", sum)
+	}
+	for _, short := range []string{application, application + "." + s.namespace} {
+		if sum := s.askFromAPod("http://"+short+"/", 50); sum.Of("blue") != 50 || sum.Lost() > 0 {
+			t.Errorf("asked for %s from inside a pod: %s", short, sum)
+		}
+	}
+}
+
+// askFromAPod asks so many times from a pod, which finds the name as its resolv.conf says.
+func (s *scenario) askFromAPod(url string, requests int) report.Report {
+	s.Helper()
+	asker, err := s.Host.CoreV1().Pods(s.namespace).Create(s.ctx(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "asker-"},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken: ptr.To(false), RestartPolicy: corev1.RestartPolicyNever,
+			Containers: []corev1.Container{{Name: "asker", Image: "sluice.dev/traffic:dev", Args: []string{"--url=" + url, fmt.Sprintf("--requests=%d", requests)}}},
+		},
+	}, metav1.CreateOptions{})
+	s.must(err)
+	s.kubectl("wait", "pod/"+asker.Name, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=1m")
+	var reports []report.Report
+	for decoder := json.NewDecoder(strings.NewReader(s.kubectl("logs", asker.Name))); ; {
+		var said report.Report
+		err := decoder.Decode(&said)
+		if errors.Is(err, io.EOF) {
+			return report.Sum(reports...)
+		}
+		s.must(err)
+		reports = append(reports, said)
 	}
 }
 
 // TestRollingUpdate has a Rollout without steps beside a Deployment: both are updated and taken back, and
-// neither fails a request.
+// neither fails a request. Nor does one that is aborted, or promoted in full, while its pods are being replaced.
 func TestRollingUpdate(t *testing.T) {
 	t.Parallel()
-	t.Run("rollout", func(t *testing.T) {
-		s := newScenario(t)
-		url := s.serve()
-		s.deploy(newRollout("blue", 4))
-		s.reachable(url)
-		traffic := s.load(url)
-		s.colour("yellow")
+	rollout := func(play func(*scenario, *cluster.Traffic)) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Parallel()
+			s := newScenario(t)
+			url := s.serve()
+			s.deploy(slowly(newRollout("blue", 4)))
+			s.reachable(url)
+			traffic := s.load(url)
+			s.colour("yellow")
+			play(s, traffic)
+		}
+	}
+	t.Run("rollout", rollout(func(s *scenario, traffic *cluster.Traffic) {
 		s.phase(v1alpha1.RolloutPhaseHealthy)
 		s.only(traffic, "yellow")
 		s.kubectl("sluice", "undo", application)
 		s.phase(v1alpha1.RolloutPhaseHealthy)
 		s.only(traffic, "blue")
-	})
+	}))
+	t.Run("aborted", rollout(func(s *scenario, traffic *cluster.Traffic) {
+		s.moves(1, 4)
+		s.kubectl("sluice", "abort", application, "--reason=not this one")
+		s.phase(v1alpha1.RolloutPhaseDegraded)
+		s.only(traffic, "blue")
+	}))
+	t.Run("promoted in full", rollout(func(s *scenario, traffic *cluster.Traffic) {
+		s.moves(1, 4)
+		s.promote("--full")
+		s.phase(v1alpha1.RolloutPhaseHealthy)
+		s.only(traffic, "yellow")
+	}))
 	t.Run("deployment", func(t *testing.T) {
+		t.Parallel()
 		s := newScenario(t)
 		url := s.serve()
 		s.deployDeployment("blue", 4)
@@ -211,6 +274,13 @@ func TestRollingUpdate(t *testing.T) {
 		s.kubectl("rollout", "status", "deployment/"+application, "--timeout=2m")
 		s.only(traffic, "blue")
 	})
+}
+
+// slowly has each pod take some time until it is ready, so that something can be done while pods are replaced.
+func slowly(r *v1alpha1.Rollout) *v1alpha1.Rollout {
+	container := &r.Spec.Template.Spec.Containers[0]
+	container.Env = append(container.Env, corev1.EnvVar{Name: "READY_DELAY", Value: "2s"})
+	return r
 }
 
 // deployDeployment is the peer of a Rollout, with the same pods and bounds.

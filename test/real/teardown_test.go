@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,59 +118,119 @@ func recordedCgroups(t *testing.T, dir string) []string {
 	return cgroups
 }
 
-// A control plane with running pods that is taken down leaves the machine as it was.
+// A control plane with running pods that is taken down leaves the machine as it was, also when the first process of
+// its sandbox was killed before.
 func TestDownLeavesNothing(t *testing.T) {
-	before, dir := look(t), t.TempDir()
-	c, err := cluster.Up(t.Context(), cluster.Options{Dir: dir, Real: true, HostOnly: true, Progress: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
+	for _, row := range []struct {
+		name string
+		harm func(*testing.T, *cluster.Cluster)
+	}{
+		{"all is well", func(*testing.T, *cluster.Cluster) {}},
+		{"the sandbox is dead", func(t *testing.T, c *cluster.Cluster) {
+			first, err := c.Component(cluster.Sandbox)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Kill(first.Process.PID, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			before, dir := look(t), t.TempDir()
+			c, err := cluster.Up(t.Context(), cluster.Options{Dir: dir, Real: true, HostOnly: true, Progress: os.Stderr})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if boot, err := c.Boot(); err != nil || boot > limit {
+				t.Errorf("its node was ready after %v, %v", boot, err)
+			}
+			cgroups := recordedCgroups(t, dir)
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: application, Namespace: metav1.NamespaceDefault, Labels: map[string]string{"app": application}}, Spec: pods("blue").Spec}
+			if _, err := c.Host.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+				t.Error(err)
+			}
+			if _, err := cluster.Await(ctx, c.Pods(pod.Namespace, "app="+application), func(pods []*corev1.Pod) string {
+				if cluster.PodsByTag(pods)["blue"] == 1 {
+					return ""
+				}
+				return "the pod is not ready"
+			}); err != nil {
+				t.Error(err)
+			}
+			if running := processesOf(t, dir); len(running) < 8 {
+				t.Errorf("only %d processes are found, so that none could be missed: %q", len(running), running)
+			}
+			row.harm(t, c)
+			if err := c.Down(ctx); err != nil {
+				t.Fatal(err)
+			}
+			nothingLeft(t, dir, before, cgroups)
+		})
 	}
-	cgroups := recordedCgroups(t, dir)
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: application, Namespace: metav1.NamespaceDefault, Labels: map[string]string{"app": application}}, Spec: pods("blue").Spec}
-	if _, err := c.Host.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		t.Error(err)
-	}
-	if _, err := cluster.Await(ctx, c.Pods(pod.Namespace, "app="+application), func(pods []*corev1.Pod) string {
-		if cluster.PodsByTag(pods)["blue"] == 1 {
-			return ""
-		}
-		return "the pod is not ready"
-	}); err != nil {
-		t.Error(err)
-	}
-	if running := processesOf(t, dir); len(running) < 8 {
-		t.Errorf("only %d processes are found, so that none could be missed: %q", len(running), running)
-	}
-	if err := c.Down(ctx); err != nil {
-		t.Fatal(err)
-	}
-	nothingLeft(t, dir, before, cgroups)
 }
 
-// The same after its launcher was killed while it started it.
+// startLimit is how long a launcher may take to a moment of a start: before the first, it looks whether all binaries are
+// up to date, which on a busy machine takes its time.
+const startLimit = 5 * time.Minute
+
+// The same after its launcher was killed while it started it, at whatever moment.
 func TestDownAfterTheLauncherWasKilled(t *testing.T) {
-	before, dir := look(t), t.TempDir()
-	launcher := exec.CommandContext(t.Context(), local.Binary("localcluster"), "--repository="+local.Repository(), "--dir="+dir, "up", "--real", "--no-sluice")
-	if err := launcher.Start(); err != nil {
-		t.Fatal(err)
+	runs := func(words string) func(*testing.T, string) bool {
+		return func(t *testing.T, dir string) bool {
+			return slices.ContainsFunc(processesOf(t, dir), func(line string) bool { return strings.Contains(line, words) })
+		}
 	}
-	// The kubelet is among the last to be started.
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, limit, true, func(context.Context) (bool, error) {
-		return slices.ContainsFunc(processesOf(t, dir), func(line string) bool { return strings.Contains(line, "kubelet.yaml") }), nil
-	})
+	for _, row := range []struct {
+		moment string
+		is     func(t *testing.T, dir string) bool
+	}{
+		{"the cgroups are recorded", func(_ *testing.T, dir string) bool {
+			_, err := os.Stat(filepath.Join(dir, "run", "cgroups"))
+			return err == nil
+		}},
+		{"the first server is started", runs("--etcd-servers")},
+		{"the kubelet is started", runs("kubelet.yaml")},
+		{"pods run", hasPods},
+	} {
+		t.Run(row.moment, func(t *testing.T) {
+			t.Parallel()
+			before, dir := look(t), t.TempDir()
+			launcher := exec.CommandContext(t.Context(), local.Binary("localcluster"), "--repository="+local.Repository(), "--dir="+dir, "up", "--real")
+			if err := launcher.Start(); err != nil {
+				t.Fatal(err)
+			}
+			err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, startLimit, true, func(context.Context) (bool, error) { return row.is(t, dir), nil })
+			if err != nil {
+				t.Errorf("it does not come so far: %v", err)
+			}
+			if err := launcher.Process.Kill(); err != nil {
+				t.Fatalf("it had ended before that: %v", err)
+			}
+			_ = launcher.Wait() // It was killed, which is an error.
+			cgroups := recordedCgroups(t, dir)
+			down := exec.CommandContext(t.Context(), local.Binary("localcluster"), "--repository="+local.Repository(), "--dir="+dir, "down")
+			if output, err := down.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, output)
+			}
+			nothingLeft(t, dir, before, cgroups)
+		})
+	}
+}
+
+// hasPods is true if a container of a pod runs: CoreDNS is the first one, while the launcher still installs Sluice.
+func hasPods(t *testing.T, dir string) bool {
+	content, err := os.ReadFile(filepath.Join(dir, "run", "cgroups"))
 	if err != nil {
-		t.Errorf("it does not start: %v", err)
+		return false
 	}
-	if err := launcher.Process.Kill(); err != nil {
-		t.Fatal(err)
+	for _, cgroup := range strings.Fields(string(content)) {
+		if containers, err := filepath.Glob(filepath.Join(cgroup, "kubepods*", "*", "pod*", "*", "cgroup.procs")); err == nil && len(containers) > 1 {
+			return true
+		}
 	}
-	_ = launcher.Wait() // It was killed, which is an error.
-	cgroups := recordedCgroups(t, dir)
-	down := exec.CommandContext(t.Context(), local.Binary("localcluster"), "--repository="+local.Repository(), "--dir="+dir, "down")
-	if output, err := down.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	nothingLeft(t, dir, before, cgroups)
+	return false
 }

@@ -29,8 +29,18 @@ var apiServices = schema.GroupVersionResource{Group: "apiregistration.k8s.io", V
 const apiService = "v1alpha1.sluice.dev"
 
 // overlay is what is installed.
-func (s *scenario) overlay() string {
-	return filepath.Join(s.Repository(), "artifacts", "overlays", "embedded")
+func (s *scenario) overlay() string { return filepath.Join(s.Repository(), Overlay) }
+
+// play runs a command of the documents, with the whole path of what it names in the source tree.
+func (s *scenario) play(command string) string {
+	s.Helper()
+	args := strings.Fields(command)
+	for i, arg := range args {
+		if arg == Overlay {
+			args[i] = s.overlay()
+		}
+	}
+	return s.global(args...)
 }
 
 // global runs kubectl without a namespace.
@@ -45,9 +55,9 @@ func (s *scenario) global(args ...string) string {
 // install does what docs/install.md says.
 func (s *scenario) install() {
 	s.Helper()
-	s.global("apply", "-k", s.overlay())
-	s.global("-n", systemNamespace, "rollout", "status", "statefulset/"+serverSet, "--timeout=2m")
-	s.global("wait", "apiservice/"+apiService, "--for=condition=Available", "--timeout=2m")
+	for _, command := range Install {
+		s.play(command)
+	}
 	s.served()
 }
 
@@ -70,54 +80,9 @@ func TestRegistrationIsKeptRight(t *testing.T) {
 	s.served()
 }
 
-// Beside Argo Rollouts the short names stay theirs.
-func TestArgoKeepsItsNames(t *testing.T) {
-	s := newScenario(t)
-	s.must(s.applyText(argoDefinition))
-	s.Cleanup(func() {
-		if _, err := s.Kubectl(context.WithoutCancel(s.Context()), "", "delete", "customresourcedefinition", "rollouts.argoproj.io"); err != nil {
-			s.Error(err)
-		}
-	})
-	s.global("wait", "customresourcedefinition/rollouts.argoproj.io", "--for=condition=Established", "--timeout=1m")
-	s.must(s.applyText(`{"apiVersion":"argoproj.io/v1alpha1","kind":"Rollout","metadata":{"name":"theirs","namespace":"` + s.namespace + `"},"spec":{}}`))
-	_, err := s.rollouts().Create(s.ctx(), newRollout("blue", 1), metav1.CreateOptions{})
-	s.must(err)
-	for _, name := range []string{"rollouts", "rollout", "ro"} {
-		s.eventually("kubectl get "+name+" to mean theirs", func(context.Context) bool {
-			return strings.TrimSpace(s.kubectl("get", name, "-o", "name")) == "rollout.argoproj.io/theirs"
-		})
-	}
-	if got := strings.TrimSpace(s.kubectl("get", "rollouts.sluice.dev", "-o", "name")); got != "rollout.sluice.dev/"+application {
-		t.Errorf("by its whole name ours is %q", got)
-	}
-}
-
-func (s *scenario) applyText(manifest string) error {
-	output, err := s.Kubectl(s.ctx(), manifest, "apply", "-f", "-")
-	if err != nil {
-		return err
-	}
-	return output.Err()
-}
-
-// argoDefinition is as much of that of Argo Rollouts as its names.
-const argoDefinition = `apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: rollouts.argoproj.io}
-spec:
-  group: argoproj.io
-  scope: Namespaced
-  names: {kind: Rollout, plural: rollouts, singular: rollout, shortNames: [ro], listKind: RolloutList}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`
-
 // uninstalled has pods of a Rollout serve while Sluice is taken away and put back: the same pods, all the time.
-func uninstalled(t *testing.T, uninstall func(*scenario)) {
+func uninstalled(t *testing.T, uninstall func(*scenario)) *scenario {
+	t.Helper()
 	s := newScenario(t)
 	url := s.serve()
 	manifest := newRollout("blue", 3)
@@ -143,6 +108,7 @@ func uninstalled(t *testing.T, uninstall func(*scenario)) {
 		t.Errorf("a Rollout of the same template did not take the pods over: they were %v, and are %v", before, again)
 	}
 	s.only(traffic, "blue")
+	return s
 }
 
 // collectorWatches waits until the garbage collector of the host watches Rollouts: to let one go that is deleted in
@@ -195,13 +161,15 @@ func (s *scenario) namespaceGoes() {
 }
 
 // As docs/install.md says: detach, the APIService, the rest. It waits for nothing before: in this order it is safe while
-// the garbage collector does not watch Rollouts yet, too.
+// the garbage collector does not watch Rollouts yet, too. It is then installed where Argo Rollouts is already.
 func TestUninstall(t *testing.T) {
-	uninstalled(t, func(s *scenario) {
-		s.global("sluice", "detach", "--all", "--all-namespaces")
-		s.global("delete", "apiservice", apiService)
-		s.global("delete", "-k", s.overlay(), "--ignore-not-found")
+	s := uninstalled(t, func(s *scenario) {
+		for _, command := range Uninstall {
+			s.play(command)
+		}
+		s.defineArgo()
 	})
+	s.namesAreArgos()
 }
 
 // In the wrong order, all at once: pods stay as well. Their owners are gone, so they have to be detached before
@@ -209,7 +177,7 @@ func TestUninstall(t *testing.T) {
 func TestUninstallInTheWrongOrder(t *testing.T) {
 	newScenario(t).collectorWatches()
 	uninstalled(t, func(s *scenario) {
-		s.global("delete", "-k", s.overlay())
+		s.play(UninstallInTheWrongOrder)
 		s.noneTerminates()
 		s.ownedByNobodyThatIs()
 		s.global("sluice", "detach", "--all", "--all-namespaces")

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/endpoints/responsewriter"
 	"k8s.io/klog/v2"
 )
 
@@ -123,8 +124,48 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		defer context.AfterFunc(open, func() { cancel(context.Cause(open)) })()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		answer := &interrupted{ResponseWriter: w, gate: g, open: open}
+		next.ServeHTTP(responsewriter.WrapForHTTP1Or2(answer), r.WithContext(ctx))
 	})
+}
+
+// interrupted is the answer to a request during which the gate may close. A failure that comes of that is told in the
+// same words as to those who come later, and with the same advice to try again.
+type interrupted struct {
+	http.ResponseWriter
+	gate *Gate
+	open context.Context
+	// begun is true once there is a status, replaced if it was ours.
+	begun, replaced bool
+}
+
+// Unwrap returns what is decorated.
+func (i *interrupted) Unwrap() http.ResponseWriter { return i.ResponseWriter }
+
+// WriteHeader sends the status, or refuses in place of a failure.
+func (i *interrupted) WriteHeader(code int) {
+	if i.begun {
+		return
+	}
+	i.begun = true
+	if code < http.StatusInternalServerError || i.open.Err() == nil {
+		i.ResponseWriter.WriteHeader(code)
+		return
+	}
+	i.replaced = true
+	i.Header().Del("Content-Length")
+	i.gate.refuse(i.ResponseWriter, context.Cause(i.open).Error())
+}
+
+// Write sends the body, unless it was replaced.
+func (i *interrupted) Write(body []byte) (int, error) {
+	if !i.begun {
+		i.WriteHeader(http.StatusOK)
+	}
+	if i.replaced {
+		return len(body), nil
+	}
+	return i.ResponseWriter.Write(body)
 }
 
 // guards is true for every path below /apis/<group>/<version>/. Empty segments do not count.

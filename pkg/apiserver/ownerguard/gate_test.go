@@ -140,3 +140,36 @@ func TestWaitOpenLastsAsLongAsTheGateIsOpen(t *testing.T) {
 		<-ctx.Done()
 	}
 }
+
+func TestAnAnswerThatIsInterruptedByClosingIsARefusal(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		// answer is what the handler makes of its interruption.
+		answer func(http.ResponseWriter)
+		code   int
+		says   string
+	}{
+		{"a time-out", func(w http.ResponseWriter) { http.Error(w, "did not complete", http.StatusGatewayTimeout) }, http.StatusServiceUnavailable, "no quorum"},
+		{"an internal error", func(w http.ResponseWriter) { http.Error(w, "context canceled", http.StatusInternalServerError) }, http.StatusServiceUnavailable, "no quorum"},
+		{"an answer that was ready", func(w http.ResponseWriter) { _, _ = w.Write([]byte("here it is")) }, http.StatusOK, "here it is"},
+		{"another refusal", func(w http.ResponseWriter) { http.Error(w, "conflict", http.StatusConflict) }, http.StatusConflict, "conflict"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := NewGate("sluice.dev")
+			g.Open()
+			handler := g.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				g.Close("no quorum")
+				<-r.Context().Done()
+				tc.answer(w)
+			}))
+			got := httptest.NewRecorder()
+			handler.ServeHTTP(got, httptest.NewRequest(http.MethodGet, "/apis/sluice.dev/v1alpha1/rollouts", nil))
+			if got.Code != tc.code || !strings.Contains(got.Body.String(), tc.says) || strings.Contains(got.Body.String(), "context canceled") {
+				t.Errorf("want %d saying %q, got %d: %s", tc.code, tc.says, got.Code, got.Body)
+			}
+			if retry := got.Header().Get("Retry-After"); (retry != "") != (tc.code == http.StatusServiceUnavailable) {
+				t.Errorf("Retry-After is %q", retry)
+			}
+		})
+	}
+}

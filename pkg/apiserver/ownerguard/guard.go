@@ -31,6 +31,9 @@ type Config struct {
 	// AcceptDataLoss makes the guard accept, once in the life of the process, a store that it would
 	// refuse: it detaches the ReplicaSets of missing Rollouts and gives the store a new identity.
 	AcceptDataLoss bool
+	// Clustered says that the store is a cluster, whose members may be too few to decide anything: the gate is closed
+	// while they are.
+	Clustered bool
 	// Replaced is told ErrStoreReplaced, and has to end the process: the gate stays closed from then on.
 	// Nil if nobody wants to know.
 	Replaced func(error)
@@ -41,6 +44,8 @@ const (
 	firstRetry, lastRetry = 200 * time.Millisecond, 5 * time.Second
 	// storeRecheck and hostRecheck are how often an open guard reads the records again.
 	storeRecheck, hostRecheck = time.Second, time.Minute
+	// judgeTimeout is how long one judgement may take: a large cluster has many ReplicaSets to be listed.
+	judgeTimeout = time.Minute
 )
 
 // Guard decides whether the store may answer, opens the gate, and keeps watching the records: an
@@ -51,6 +56,8 @@ type Guard struct {
 	tombstones *Tombstones
 	// refused is the store that was refused last; nil if none was.
 	refused *state
+	// reach is whether the store answers at all.
+	reach reach
 }
 
 // New returns a guard. Its gate stays closed until Run has judged the store.
@@ -73,6 +80,12 @@ func (g *Guard) Run(ctx context.Context) {
 	registerMetrics()
 	setVerdict(verdictUnknown)
 	go g.mirror.run(ctx)
+	if g.Clustered {
+		go g.reach.watch(ctx, func(ctx context.Context) error {
+			_, err := g.Store.read(ctx)
+			return err
+		}, g.Gate.Close)
+	}
 	for ctx.Err() == nil {
 		g.judgeUntilServed(ctx)
 		g.watchRecords(ctx)
@@ -83,8 +96,11 @@ func (g *Guard) judgeUntilServed(ctx context.Context) {
 	backoff := wait.Backoff{Duration: firstRetry, Factor: 2, Cap: lastRetry, Steps: 32}
 	last := ""
 	for ctx.Err() == nil {
+		g.reach.wait(ctx)
 		message := ""
-		verdict, err := g.judge(ctx)
+		bounded, cancel := context.WithTimeout(ctx, judgeTimeout)
+		verdict, err := g.judge(bounded)
+		cancel()
 		switch {
 		case errors.Is(err, ErrStoreReplaced):
 			setVerdict(verdictRefused)

@@ -69,6 +69,15 @@ func (h *Host) record(ctx context.Context) (*corev1.ConfigMap, *engine.StoreReco
 	return cm, r, err
 }
 
+// Identity is the store that the host knows; empty if it knows none.
+func (h *Host) Identity(ctx context.Context) (string, error) {
+	_, r, err := h.record(ctx)
+	if err != nil || r == nil {
+		return "", err
+	}
+	return r.Identity, nil
+}
+
 func parseRecord(cm *corev1.ConfigMap) (*engine.StoreRecord, error) {
 	revision, err := strconv.ParseUint(cm.Data[revisionKey], 10, 64)
 	if err != nil || cm.Data[identityKey] == "" {

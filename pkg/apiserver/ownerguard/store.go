@@ -151,6 +151,15 @@ func (s *Store) read(ctx context.Context) (state, error) {
 	return st, nil
 }
 
+// Identity is the identity of the store; empty if it was given none yet.
+func (s *Store) Identity(ctx context.Context) (string, error) {
+	seen, err := s.read(ctx)
+	if err != nil || seen.record == nil {
+		return "", err
+	}
+	return seen.record.Identity, nil
+}
+
 // rename gives the store a new identity, if the record has not changed since it was seen.
 func (s *Store) rename(ctx context.Context, seen state) (engine.StoreRecord, error) {
 	r := engine.StoreRecord{Identity: string(uuid.NewUUID()), Revision: seen.revision}

@@ -15,10 +15,10 @@ import (
 )
 
 // useOwnCertificate makes the server serve with a certificate that it keeps in the host, unless the flags
-// name files. It must be called before the serving options are applied.
+// name files, or it did so before. It must be called before the serving options are applied.
 func (o *Options) useOwnCertificate(ctx context.Context) error {
 	files := &o.Recommended.SecureServing.ServerCert
-	if files.CertKey.CertFile != "" || files.CertKey.KeyFile != "" {
+	if files.CertKey.CertFile != "" || files.CertKey.KeyFile != "" || files.GeneratedCert != nil {
 		return nil
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", o.Recommended.CoreAPI.CoreAPIKubeconfigPath)

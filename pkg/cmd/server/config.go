@@ -5,6 +5,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	quota "k8s.io/apiserver/pkg/quota/v1/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/client-go/dynamic"
@@ -73,7 +75,12 @@ func (o *Options) genericConfig() (*genericapiserver.RecommendedConfig, error) {
 func (o *Options) applyStorage(config *genericapiserver.RecommendedConfig) error {
 	etcd := *o.Recommended.Etcd
 	etcd.StorageConfig.StorageObjectCountTracker = config.StorageObjectCountTracker
-	return etcd.ApplyWithStorageFactoryTo(storageFactory(etcd), &config.Config)
+	if err := etcd.ApplyWithStorageFactoryTo(storageFactory(etcd), &config.Config); err != nil {
+		return err
+	}
+	// A restart brings no quorum back: a store that cannot be reached makes the server unready, and not dead.
+	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool { return check.Name() == "etcd" })
+	return nil
 }
 
 // storageFactory says where objects are stored, and in which form.

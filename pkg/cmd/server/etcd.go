@@ -10,12 +10,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
+
+	"sluice.dev/sluice/pkg/cmd/server/member"
 )
 
 const (
@@ -35,18 +39,21 @@ const (
 	maxSocketPath = 100
 )
 
-// EmbeddedEtcd is an etcd inside this process. Nobody outside can reach it: clients come over a unix
-// socket in a folder that only our user may enter, and there is no listener for peers.
+// EmbeddedEtcd is an etcd inside this process. Its clients come over a unix socket in a folder that only our user may
+// enter. Unless it is a member of a cluster nobody outside can reach it, and there is no listener for peers.
 type EmbeddedEtcd struct {
 	etcd      *embed.Etcd
-	failed    <-chan error
+	failed    chan error
 	level     zap.AtomicLevel
 	lock      *dirLock
+	dir       string
 	socket    string
 	socketDir string
-	stop      context.CancelFunc
-	defragged chan struct{}
-	spaced    chan struct{}
+	// ended is done when Close begins; attending are those who have to end then.
+	ended     context.Context
+	end       context.CancelFunc
+	attending sync.WaitGroup
+	quota     int64
 }
 
 // StartEmbeddedEtcd starts etcd on the data directory, which it makes if there is none, and returns
@@ -54,50 +61,80 @@ type EmbeddedEtcd struct {
 // etcd lives until Close, since the API server needs it until its last request is answered. Beyond quotaBytes, which
 // are at least minEtcdQuotaBytes, the database takes no more writes until there is room again.
 func StartEmbeddedEtcd(ctx context.Context, dataDir string, quotaBytes int64) (_ *EmbeddedEtcd, err error) {
-	dataDir, err = filepath.Abs(dataDir)
+	e, err := takeDataDir(ctx, dataDir, quotaBytes)
 	if err != nil {
 		return nil, err
 	}
-	if err := makePrivateDir(dataDir); err != nil {
-		return nil, err
-	}
-	// What etcd warns of while it starts is its own configuration, which is meant as it is.
-	e := &EmbeddedEtcd{level: zap.NewAtomicLevelAt(zap.ErrorLevel)}
 	defer func() {
 		if err != nil {
 			e.Close()
 		}
 	}()
-	if e.lock, err = lockDir(dataDir); err != nil {
+	if owner, err := member.Owner(e.dir); err != nil {
+		return nil, err
+	} else if owner != "" {
+		return nil, fmt.Errorf("data directory %s belongs to member %s of a cluster, which one server alone cannot go on with: start it with --member and --members, or restore a snapshot into an empty directory", e.dir, owner)
+	}
+	if err := e.start(etcdConfig(e.etcdDir(), e.socket)); err != nil {
 		return nil, err
 	}
-	if err := e.placeSocket(dataDir); err != nil {
+	bounded, cancel := context.WithTimeoutCause(ctx, etcdReadyTimeout, fmt.Errorf("not ready within %s", etcdReadyTimeout))
+	defer cancel()
+	if err := e.waitReady(bounded); err != nil {
+		return nil, fmt.Errorf("starting etcd: %w", err)
+	}
+	e.attend(zap.WarnLevel)
+	return e, nil
+}
+
+// takeDataDir makes the data directory and the place of the socket ours. ctx is where values come from.
+func takeDataDir(ctx context.Context, dataDir string, quotaBytes int64) (_ *EmbeddedEtcd, err error) {
+	// What etcd warns of while it starts is its own configuration, which is meant as it is.
+	e := &EmbeddedEtcd{level: zap.NewAtomicLevelAt(zap.ErrorLevel), failed: make(chan error, 1), quota: quotaBytes}
+	e.ended, e.end = context.WithCancel(context.WithoutCancel(ctx))
+	if e.dir, err = filepath.Abs(dataDir); err != nil {
 		return nil, err
 	}
-	config := etcdConfig(filepath.Join(dataDir, etcdFolder), e.socket)
-	config.QuotaBackendBytes = quotaBytes
+	if err := makePrivateDir(e.dir); err != nil {
+		return nil, err
+	}
+	if e.lock, err = lockDir(e.dir); err != nil {
+		return nil, err
+	}
+	if err := e.placeSocket(e.dir); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *EmbeddedEtcd) etcdDir() string { return filepath.Join(e.dir, etcdFolder) }
+
+// start starts etcd, which is not ready then.
+func (e *EmbeddedEtcd) start(config *embed.Config) (err error) {
+	config.QuotaBackendBytes = e.quota
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newEtcdLog(e.level))
 	if e.etcd, err = embed.StartEtcd(config); err != nil {
-		return nil, fmt.Errorf("starting etcd in %s: %w", dataDir, err)
+		e.etcd = nil
+		return fmt.Errorf("starting etcd in %s: %w", e.dir, err)
 	}
-	e.failed = e.etcd.Err()
-	if err := e.waitReady(ctx); err != nil {
-		return nil, err
-	}
-	e.level.SetLevel(zap.WarnLevel)
-	var background context.Context
-	background, e.stop = context.WithCancel(context.WithoutCancel(ctx))
-	e.defragged = make(chan struct{})
-	go func() {
-		defer close(e.defragged)
-		defragment(background, e.etcd.Server.Backend())
-	}()
-	e.spaced = make(chan struct{})
-	go func() {
-		defer close(e.spaced)
-		keepRoom(background, e.etcd.Server, quotaBytes)
-	}()
-	return e, nil
+	return nil
+}
+
+// attend begins to look after an etcd that is ready, until Close. What it logs from now on has the level or a higher one.
+func (e *EmbeddedEtcd) attend(level zapcore.Level) {
+	e.level.SetLevel(level)
+	e.attending.Go(func() { defragment(e.ended, e.etcd.Server.Backend()) })
+	e.attending.Go(func() { keepRoom(e.ended, e.etcd.Server, e.quota) })
+	e.attending.Go(func() {
+		select {
+		case <-e.ended.Done():
+		case err := <-e.etcd.Err():
+			e.failed <- err
+		case <-e.etcd.Server.StopNotify():
+			e.failed <- errStopped
+		}
+	})
 }
 
 // makePrivateDir makes the directory, or closes an existing one to other users.
@@ -161,18 +198,25 @@ func etcdConfig(dir, socket string) *embed.Config {
 	return cfg
 }
 
+// errStopped says that etcd has stopped by itself, as a member does which was removed from its cluster.
+var errStopped = errors.New("it stopped by itself; its log says why")
+
 func (e *EmbeddedEtcd) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, etcdReadyTimeout, fmt.Errorf("not ready within %s", etcdReadyTimeout))
-	defer cancel()
 	select {
 	case <-e.etcd.Server.ReadyNotify():
 		return nil
 	case <-e.etcd.Server.StopNotify():
-		return errors.New("starting etcd: it stopped by itself; its log says why")
-	case err := <-e.failed:
-		return fmt.Errorf("starting etcd: %w", err)
+		return errStopped
+	case err := <-e.etcd.Err():
+		select {
+		case <-e.etcd.Server.StoppingNotify():
+			// Its listeners may be the first to tell.
+			return errStopped
+		default:
+			return err
+		}
 	case <-ctx.Done():
-		return fmt.Errorf("starting etcd: %w", context.Cause(ctx))
+		return context.Cause(ctx)
 	}
 }
 
@@ -187,18 +231,12 @@ func (e *EmbeddedEtcd) Err() <-chan error { return e.failed }
 // Close stops etcd and releases the data directory. It is to be called after the API server has
 // returned: open watches would delay it by seconds. It may be called more than once.
 func (e *EmbeddedEtcd) Close() {
-	if e.stop != nil {
-		e.stop()
-		<-e.defragged
-		<-e.spaced
-		e.stop = nil
+	if e.ended.Err() == nil {
+		e.end()
+		e.attending.Wait()
+		close(e.failed)
 	}
-	if e.etcd != nil {
-		// It calls every listener that is closed an error.
-		e.level.SetLevel(zap.DPanicLevel)
-		e.etcd.Close()
-		e.etcd = nil
-	}
+	e.shut()
 	if e.socketDir != "" {
 		if err := os.RemoveAll(e.socketDir); err != nil {
 			klog.ErrorS(err, "Could not remove the folder of etcd's socket", "folder", e.socketDir)
@@ -209,4 +247,21 @@ func (e *EmbeddedEtcd) Close() {
 		e.lock.release()
 		e.lock = nil
 	}
+}
+
+// shut stops etcd, if it was started.
+func (e *EmbeddedEtcd) shut() {
+	if e.etcd == nil {
+		return
+	}
+	// It calls every listener that is closed an error.
+	e.level.SetLevel(zap.DPanicLevel)
+	select {
+	case <-e.etcd.Server.ReadyNotify():
+	default:
+		// Otherwise it would wait for its listeners, which wait for it to be ready.
+		e.etcd.Server.HardStop()
+	}
+	e.etcd.Close()
+	e.etcd = nil
 }

@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDataDir); dir != "" {
 		writeForEver(dir)
 	}
+	if ensemble := os.Getenv(childMember); ensemble != "" {
+		beMember(ensemble, os.Getenv(childIndex))
+	}
 	os.Exit(m.Run())
 }
 

@@ -65,11 +65,14 @@ type Options struct {
 	AcceptDataLoss bool
 	// Snapshots are about copies of the embedded store.
 	Snapshots SnapshotOptions
+	// Member makes the embedded etcd one of several.
+	Member MemberOptions
 	// LeaderElection are the times of the Lease by which one replica's controller acts.
 	LeaderElection rollout.LeaderElection
 
-	// embedded is true while the etcd of Recommended is the embedded one, which runs.
-	embedded bool
+	// embedded is true while the etcd of Recommended is the embedded one, which runs. alone is true if that is no member
+	// of a cluster.
+	embedded, alone bool
 }
 
 // NewOptions returns the defaults.
@@ -105,6 +108,7 @@ func NewOptions() *Options {
 		Namespace:      namespace,
 		ServiceName:    DefaultServiceName,
 		Snapshots:      newSnapshotOptions(),
+		Member:         newMemberOptions(),
 		Certificates:   DefaultCertificateLifetimes,
 		LeaderElection: rollout.LeaderElection{
 			LeaseDuration: rollout.DefaultLeaseDuration,
@@ -119,6 +123,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	var sets cliflag.NamedFlagSets
 	o.addOwnFlags(sets.FlagSet("sluice"))
 	o.Snapshots.addFlags(sets.FlagSet("snapshots"))
+	o.Member.addFlags(sets.FlagSet("members"))
 	o.addElectionFlags(sets.FlagSet("leader election"))
 	o.ServerRun.AddUniversalFlags(sets.FlagSet("generic"))
 	o.Recommended.Etcd.AddFlags(sets.FlagSet("etcd"))
@@ -190,6 +195,7 @@ func (o *Options) Validate() error {
 		if o.EtcdQuotaBytes < minEtcdQuotaBytes {
 			errs = append(errs, fmt.Errorf("--embedded-etcd-quota-bytes must be at least %d, but is %d", minEtcdQuotaBytes, o.EtcdQuotaBytes))
 		}
+		errs = append(errs, o.Member.validate()...)
 	} else {
 		errs = append(errs, o.Recommended.Etcd.Validate()...)
 	}

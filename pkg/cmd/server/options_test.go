@@ -45,3 +45,35 @@ func TestAQuotaThatNothingFitsIntoIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestMembersThatCannotFormAClusterAreRefused(t *testing.T) {
+	three := []string{"m0=10.0.0.1", "m1=10.0.0.2", "m2=m2.example.com"}
+	for _, tc := range []struct {
+		rule   string
+		change func(*MemberOptions)
+		says   string
+	}{
+		{"a server that is alone", func(m *MemberOptions) { m.Name, m.All = "", nil }, ""},
+		{"one of three", func(*MemberOptions) {}, ""},
+		{"three, and this is none", func(m *MemberOptions) { m.Name = "" }, "--member, the name of this one"},
+		{"another name", func(m *MemberOptions) { m.Name = "m3" }, "none of --members"},
+		{"no host", func(m *MemberOptions) { m.All = append(three[:2:2], "m2=") }, "NAME=HOST"},
+		{"no name", func(m *MemberOptions) { m.All = append(three[:2:2], "10.0.0.3") }, "NAME=HOST"},
+		{"a host with a port", func(m *MemberOptions) { m.All = append(three[:2:2], "m2=10.0.0.3:2380") }, "neither a DNS name nor an address"},
+		{"a name twice", func(m *MemberOptions) { m.All = append(three[:2:2], "m1=10.0.0.3") }, "twice"},
+		{"one port for both", func(m *MemberOptions) { m.ClientPort = m.PeerPort }, "must differ"},
+		{"no port", func(m *MemberOptions) { m.PeerPort = 0 }, "between 1 and 65535"},
+		{"the loss is accepted for somebody else's cluster", func(m *MemberOptions) { m.AcceptQuorumLoss = "m3" }, "--accept-quorum-loss"},
+		{"the loss is accepted for one", func(m *MemberOptions) { m.AcceptQuorumLoss = "m2" }, ""},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			options := NewOptions()
+			options.Member.Name, options.Member.All = "m1", three
+			tc.change(&options.Member)
+			err := options.Validate()
+			if (tc.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("got %v, want an error about %q", err, tc.says)
+			}
+		})
+	}
+}

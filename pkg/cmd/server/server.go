@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/kubernetes"
@@ -89,12 +90,24 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := o.restoreIfAsked(ctx); err != nil {
 		return err
 	}
-	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir, o.EtcdQuotaBytes)
+	etcd, err := o.startEtcd(ctx)
 	if err != nil {
 		return err
 	}
 	defer etcd.Close()
+	// Others lead from the moment on at which this server is told to end: it goes on serving for a while.
+	handed := make(chan struct{})
+	goesOn := context.AfterFunc(ctx, func() {
+		defer close(handed)
+		etcd.HandOver()
+	})
+	defer func() {
+		if !goesOn() {
+			<-handed
+		}
+	}()
 	o.Recommended.Etcd.StorageConfig.Transport.ServerList, o.embedded = etcd.Endpoints(), true
+	o.alone = o.Member.Name == ""
 	serving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -109,6 +122,14 @@ func (o *Options) Run(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// startEtcd starts the embedded etcd, alone or as a member of a cluster.
+func (o *Options) startEtcd(ctx context.Context) (*EmbeddedEtcd, error) {
+	if o.Member.Name == "" {
+		return StartEmbeddedEtcd(ctx, o.DataDir, o.EtcdQuotaBytes)
+	}
+	return o.startMember(ctx)
 }
 
 // serve runs the API server with all that runs beside it.
@@ -136,9 +157,11 @@ func (o *Options) serve(ctx context.Context) error {
 		Host:           ownerguard.NewHost(clients.host.CoreV1(), clients.metadata, o.Namespace, rollouts.Kind("Rollout")),
 		LiveRollouts:   func(ctx context.Context) (map[types.UID]string, error) { return server.Rollouts.Rollout.UIDs(ctx) },
 		AcceptDataLoss: o.AcceptDataLoss,
+		Clustered:      !o.alone,
 		Replaced:       end,
 	})
 	acting := apiserver.NewActing(gate, rollout.Config{
+		Identity:       o.identity(),
 		Rollouts:       clients.rollouts,
 		Host:           clients.host,
 		Namespace:      o.Namespace,
@@ -147,6 +170,7 @@ func (o *Options) serve(ctx context.Context) error {
 		NoteMirrored:   guard.Mirror().Note,
 		TracerProvider: generic.TracerProvider,
 		Origin:         origins.Of,
+		Resign:         ctx.Done(),
 	})
 	config := &apiserver.Config{
 		GenericConfig: generic,
@@ -173,6 +197,15 @@ func (o *Options) serve(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// identity is how this server is known in the Lease: by the name of the member, if it is one. Two processes never have
+// the same.
+func (o *Options) identity() string {
+	if o.Member.Name == "" {
+		return ""
+	}
+	return o.Member.Name + "_" + string(uuid.NewUUID())
 }
 
 // run serves, with the guard and the controller beside it, and waits for these at the end, so that the

@@ -71,6 +71,9 @@ func (s *SnapshotOptions) validate(o *Options) []error {
 		}
 		return errs
 	}
+	if s.RestoreFrom != "" && o.Member.Name != "" {
+		errs = append(errs, errors.New("--restore-from is for a server alone, and --member is given: each member would make a store of its own. Restore into the volume of one, start it alone, and let the others join; docs/operations.md has the steps"))
+	}
 	if s.Interval < minSnapshotInterval {
 		errs = append(errs, fmt.Errorf("--snapshot-interval is %v: it must be at least %v", s.Interval, minSnapshotInterval))
 	}

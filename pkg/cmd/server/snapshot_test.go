@@ -149,6 +149,7 @@ func TestSnapshotOptions(t *testing.T) {
 		"too often":             {func(o *Options) { o.Snapshots.Interval = 1 }, "--snapshot-interval is 1ns: it must be at least 1m0s"},
 		"none kept":             {func(o *Options) { o.Snapshots.Keep = 0 }, "--snapshot-keep is 0: it must be at least 1"},
 		"of an external etcd":   {func(o *Options) { o.Snapshots.Dir = "/snapshots"; external(o) }, "--snapshot-dir is for the embedded etcd"},
+		"into each of three":    {func(o *Options) { o.Snapshots.RestoreFrom = "/snapshots"; o.Member.Name = "m0" }, "--restore-from is for a server alone"},
 		"into an external etcd": {func(o *Options) { o.Snapshots.RestoreFrom = "/snapshots"; external(o) }, "--restore-from is for the embedded etcd"},
 	} {
 		o := NewOptions()

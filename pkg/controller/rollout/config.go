@@ -80,6 +80,9 @@ type Config struct {
 	// Origin returns the trace of the request that led to a state of a Rollout; an invalid one if that is not known. nil
 	// means that none is.
 	Origin func(OriginKey) trace.SpanContext
+	// Resign is closed when this replica must not lead any more; its caches are kept until it ends, since
+	// they are read by others. nil means never.
+	Resign <-chan struct{}
 	// Changed is told of every Rollout of which anything has changed in the caches: itself, its ReplicaSets,
 	// its pods or its Services. It is called in a handler of an informer, so it must not block. nil if nobody wants to know.
 	Changed func(types.NamespacedName)

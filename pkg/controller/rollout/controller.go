@@ -76,7 +76,7 @@ func New(config Config) (*Controller, error) {
 
 // Run fills the caches, stands for election and, while it leads, acts. It returns nil after ctx is
 // done and everything that it started has ended; the Lease has been released then. Losing the Lease
-// does not end it: it stands for election again. It must only be called while the server answers
+// does not end it: it stands for election again, unless it is to resign. It must only be called while the server answers
 // requests for Rollouts, and only once.
 func (c *Controller) Run(ctx context.Context) error {
 	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithName("rollout-controller"))
@@ -96,11 +96,20 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !c.waitForSync(ctx) {
 		return nil
 	}
-	for ctx.Err() == nil {
-		if err := c.standForElection(ctx); err != nil {
+	candidate, resign := context.WithCancel(ctx)
+	running.Go(func() {
+		select {
+		case <-c.config.Resign:
+			resign()
+		case <-ctx.Done():
+		}
+	})
+	for candidate.Err() == nil {
+		if err := c.standForElection(candidate); err != nil {
 			return err
 		}
 	}
+	<-ctx.Done()
 	return nil
 }
 

@@ -99,6 +99,25 @@ func TestALeaderThatEndsHandsOver(t *testing.T) {
 	}
 }
 
+// What a terminating server answers while it hands over is read from the caches of its controller.
+func TestALeaderThatResignsKeepsItsCaches(t *testing.T) {
+	w := newWorld(t)
+	resign := make(chan struct{})
+	first := w.start(nothing, shortLease("first"), func(c *Config) { c.Resign = resign })
+	eventually(t, "the first one leads", first.Leading)
+	second := w.controller(nothing, shortLease("second"))
+	w.run(second)
+	eventually(t, "the follower is warm", second.Synced)
+	close(resign)
+	eventually(t, "the second one leads", second.Leading)
+	if got := w.holder(); got != "second" || first.Leading() {
+		t.Errorf("the Lease is held by %q", got)
+	}
+	r := w.addRollout("later")
+	w.addReplicaSet(testReplicaSet(r, "abc", 3))
+	eventually(t, "the caches of the first one are still kept", func() bool { return first.Synced() && first.replicaSetSize("later-abc") == 3 })
+}
+
 func TestOnlyTheLeaderWrites(t *testing.T) {
 	w := newWorld(t)
 	r := w.addRollout("demo")

@@ -79,6 +79,9 @@ func (r Report) Errors() int {
 	return r.answers(func(answer string) bool { return !strings.HasPrefix(answer, "200 ") })
 }
 
+// Lost is how many did not get what they asked for: no answer, or an error for one.
+func (r Report) Lost() int { return r.Failed() + r.Errors() }
+
 // Of is how many were answered by a colour, with whatever status.
 func (r Report) Of(colour string) int {
 	return r.answers(func(answer string) bool { return strings.HasSuffix(answer, " "+colour) })

@@ -16,7 +16,7 @@ func TestCounting(t *testing.T) {
 	second.Count("500 yellow", "")
 	second.Count("", "connection refused")
 	sum := Sum(first, second)
-	if sum.Requests() != 5 || sum.Failed() != 1 || sum.Errors() != 1 || sum.Of("blue") != 3 || sum.Of("yellow") != 1 {
+	if sum.Requests() != 5 || sum.Failed() != 1 || sum.Errors() != 1 || sum.Lost() != 2 || sum.Of("blue") != 3 || sum.Of("yellow") != 1 {
 		t.Errorf("the sum is %s", sum)
 	}
 	if got := sum.Share("yellow"); got != 25 {

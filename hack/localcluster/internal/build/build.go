@@ -49,6 +49,9 @@ type Binary struct {
 	Pinned bool
 	// Static builds it without cgo, so that it needs nothing but a kernel.
 	Static bool
+	// Arch is the architecture of a binary for an image, for Linux on whatever machine, as Go names it; empty for a
+	// binary that runs here. The same source and the same Go make the same such binary, in any folder.
+	Arch string
 	// Calls are further names under which the program is called and then acts as another one.
 	Calls []string
 	// Title names it to a person.
@@ -69,7 +72,7 @@ func Host() []Binary {
 
 // Sluice are our own binaries, at the version that git describes, or a development version.
 func Sluice(ctx context.Context, repository string) []Binary {
-	flags := "-X sluice.dev/sluice/pkg/version.Version=" + version(ctx, repository)
+	flags := "-X sluice.dev/sluice/pkg/version.Version=" + Version(ctx, repository)
 	return []Binary{
 		{Name: "sluice-apiserver", Module: ".", Package: "./cmd/apiserver", Flags: flags, Title: "sluice-apiserver"},
 		// By the second name kubectl asks a plugin to complete its command line.
@@ -78,7 +81,8 @@ func Sluice(ctx context.Context, repository string) []Binary {
 	}
 }
 
-func version(ctx context.Context, repository string) string {
+// Version is what git describes the source as, or a development version.
+func Version(ctx context.Context, repository string) string {
 	output, err := exec.CommandContext(ctx, "git", "-C", repository, "describe", "--tags", "--match", "v[0-9]*").Output()
 	if err != nil {
 		return developmentVersion // no git, no repository or no tag
@@ -97,7 +101,7 @@ type Builder struct {
 // Build brings the binaries up to date, one after another: the go command uses every core by itself,
 // and two of them at once would compile what they share twice.
 func (b *Builder) Build(ctx context.Context, binaries []Binary) error {
-	scratch := filepath.Join(b.Dir, ".build")
+	scratch := b.scratch()
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
 		return err
 	}
@@ -113,6 +117,9 @@ func (b *Builder) Build(ctx context.Context, binaries []Binary) error {
 	}
 	return nil
 }
+
+// scratch is the folder of what a build needs besides the binaries.
+func (b *Builder) scratch() string { return filepath.Join(b.Dir, ".build") }
 
 // lock keeps two launchers from writing the same files.
 func (b *Builder) lock(path string) (unlock func() error, err error) {
@@ -147,15 +154,11 @@ func (b *Builder) build(ctx context.Context, binary Binary, scratch string) erro
 	result := ""
 	defer func() { task.Done(result) }()
 
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-buildvcs=false", "-tags", binary.Tags, "-ldflags", binary.Flags,
-		"-o", filepath.Join(b.Dir, binary.Name), binary.Package)
+	cmd := exec.CommandContext(ctx, "go", binary.arguments(b.Dir)...)
 	cmd.Dir = filepath.Join(b.Repository, binary.Module)
 	// On the same file system the finished binary is renamed into place, so that a control plane that
 	// still runs the old one is not disturbed.
-	cmd.Env = append(os.Environ(), "GOTMPDIR="+scratch, "GOWORK=off")
-	if binary.Static {
-		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
-	}
+	cmd.Env = append(append(os.Environ(), "GOTMPDIR="+scratch), binary.environment()...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 5 * time.Second
 	output, err := cmd.StderrPipe()
@@ -176,6 +179,27 @@ func (b *Builder) build(ctx context.Context, binary Binary, scratch string) erro
 		result = "built " + binary.Title
 	}
 	return errors.Join(link(b.Dir, binary), b.note(binary, scratch, pins))
+}
+
+// arguments are those of the go command that puts the binary into the folder.
+func (b Binary) arguments(dir string) []string {
+	args := []string{"build", "-v", "-buildvcs=false", "-tags", b.Tags, "-ldflags", b.Flags, "-o", filepath.Join(dir, b.Name)}
+	if b.Arch != "" {
+		args = append(args, "-trimpath")
+	}
+	return append(args, b.Package)
+}
+
+// environment is what the go command must not take from the machine.
+func (b Binary) environment() []string {
+	env := []string{"GOWORK=off"}
+	if b.Static {
+		env = append(env, "CGO_ENABLED=0")
+	}
+	if b.Arch != "" {
+		env = append(env, "GOOS=linux", "GOARCH="+b.Arch, "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off")
+	}
+	return env
 }
 
 // watch reads what go build -v says, tells how far it is, and returns what is neither a package nor a

@@ -70,7 +70,7 @@ func TestKubectlFindsTheCompletionOfThePlugin(t *testing.T) {
 }
 
 func TestVersionWithoutARepository(t *testing.T) {
-	if got := version(t.Context(), t.TempDir()); got != developmentVersion {
+	if got := Version(t.Context(), t.TempDir()); got != developmentVersion {
 		t.Errorf("version is %q; want %q", got, developmentVersion)
 	}
 }

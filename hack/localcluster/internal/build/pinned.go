@@ -33,6 +33,12 @@ func (b *Builder) pins(binary Binary) (string, error) {
 	return fmt.Sprintf("%x", hash.Sum(nil)), err
 }
 
+// UpToDate is true if a pinned binary is there, and need not be built again.
+func (b *Builder) UpToDate(binary Binary) (bool, error) {
+	pins, err := b.pins(binary)
+	return err == nil && b.built(binary, b.scratch(), pins), err
+}
+
 // noteFile is where it is noted what a binary was built from.
 func noteFile(binary Binary, scratch string) string {
 	return filepath.Join(scratch, strings.ReplaceAll(binary.Name, "/", "-")+".pins")

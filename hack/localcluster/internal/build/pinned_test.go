@@ -32,9 +32,17 @@ func TestPinnedBinariesAreBuiltOnce(t *testing.T) {
 	builder := &Builder{Repository: repository, Dir: t.TempDir(), Reporter: reporter}
 	binary := Binary{Name: "static/program", Package: ".", Flags: "-s", Static: true, Pinned: true, Title: "program"}
 	build := func(b Binary) error { return builder.Build(t.Context(), []Binary{b}) }
+	upToDate := func(want bool) {
+		t.Helper()
+		if got, err := builder.UpToDate(binary); err != nil || got != want {
+			t.Errorf("it is up to date: %t, %v; want %t", got, err, want)
+		}
+	}
+	upToDate(false)
 	if err := build(binary); err != nil {
 		t.Fatal(err)
 	}
+	upToDate(true)
 	t.Setenv("PATH", t.TempDir())
 	if err := build(binary); err != nil {
 		t.Errorf("it is built again: %v", err)
@@ -48,6 +56,7 @@ func TestPinnedBinariesAreBuiltOnce(t *testing.T) {
 	if err := build(binary); err == nil {
 		t.Error("with other pins it is still the same")
 	}
+	upToDate(false)
 	if err := os.Remove(filepath.Join(repository, "go.sum")); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"sluice.dev/sluice/hack/localcluster/internal/component"
+	"sluice.dev/sluice/hack/localcluster/internal/state"
 )
 
 // bringUpReal starts a control plane and a real node in a sandbox, and installs Sluice in it as users do.
@@ -150,5 +151,5 @@ func (h *host) waitNode(ctx context.Context, c *Cluster) error {
 	if err != nil {
 		return fmt.Errorf("the node is not ready: %s", last)
 	}
-	return nil
+	return c.record(func(s *state.State) { s.NodeReadyAt = time.Now().UTC() })
 }

@@ -39,8 +39,14 @@ type Options struct {
 // ends, it stops what it started and says what was wrong.
 func Up(ctx context.Context, options Options, reporter *progress.Reporter) (_ *state.State, err error) {
 	layout := component.Layout{Dir: options.Dir, BinDir: options.BinDir, Repository: options.Repository, Mode: options.Mode, Real: options.Real, Ports: map[string]int{}}
-	if missing := sandbox.Missing(); options.Real && len(missing) > 0 {
-		return nil, fmt.Errorf("a real node cannot run on this machine; what is missing:\n  - %s\nFake nodes need none of it: leave --real out", strings.Join(missing, "\n  - "))
+	if options.Real {
+		missing, err := Missing(options)
+		if err != nil {
+			return nil, err
+		}
+		if len(missing) > 0 {
+			return nil, fmt.Errorf("a real node cannot run on this machine; what is missing:\n  - %s\nFake nodes need none of it: leave --real out", strings.Join(missing, "\n  - "))
+		}
 	}
 	for _, folder := range layout.Folders() {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -73,6 +79,13 @@ func Up(ctx context.Context, options Options, reporter *progress.Reporter) (_ *s
 	return c.state, c.record(func(s *state.State) { s.Up = true })
 }
 
+// Missing says what keeps a real node from being built, and from running, on this machine; nothing if it can.
+func Missing(options Options) ([]string, error) {
+	builder := build.Builder{Repository: options.Repository, Dir: options.BinDir}
+	built, err := builder.UpToDate(build.Runc())
+	return sandbox.Missing(built), err
+}
+
 // Build brings all binaries that the options need up to date.
 func Build(ctx context.Context, options Options, reporter *progress.Reporter) error {
 	binaries := build.Host()
@@ -86,7 +99,7 @@ func Build(ctx context.Context, options Options, reporter *progress.Reporter) er
 	if err := builder.Build(ctx, binaries); err != nil || !options.Real {
 		return err
 	}
-	return images(options.BinDir)
+	return images(options.BinDir, build.Version(ctx, options.Repository))
 }
 
 // refuseRunning names what runs in the folder already.

@@ -49,7 +49,7 @@ artifacts/overlays/embedded. All of it is built from source.`,
 	root.PersistentFlags().StringVar(&flags.dir, "dir", "", "folder of the control plane (default: _local in the source tree)")
 	root.PersistentFlags().StringVar(&flags.binDir, "bin-dir", "", "folder of the binaries, shared by all control planes (default: _local/bin in the source tree)")
 	root.AddCommand(newUp(flags), newDown(flags), newStatus(flags), newBuild(flags),
-		newStart(flags), newStop(flags), newRestart(flags), newImport(flags), newImage(flags), newMissing(),
+		newStart(flags), newStop(flags), newRestart(flags), newImport(flags), newImage(flags), newMissing(flags),
 		newBalance(), newSandbox(), newEnter(), newBecome())
 	return root
 }

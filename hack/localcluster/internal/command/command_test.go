@@ -6,6 +6,7 @@ package command
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,5 +103,27 @@ func TestParse(t *testing.T) {
 	}
 	if _, err := sluiceMode(false, true, "embedded", true); err == nil {
 		t.Error("a server outside of the cluster is chosen together with a real node, and nobody says that it is none")
+	}
+}
+
+func TestArchitectures(t *testing.T) {
+	for _, row := range []struct {
+		platforms []string
+		want      []string
+		refused   string
+	}{
+		{[]string{"linux/amd64", "linux/arm64"}, []string{"amd64", "arm64"}, ""},
+		{[]string{"linux/arm64"}, []string{"arm64"}, ""},
+		{[]string{"linux/amd64", "windows/amd64"}, nil, `"windows/amd64" is not known; linux/amd64 and linux/arm64 are`},
+		{[]string{"linux/riscv64"}, nil, "is not known"},
+		{nil, nil, "must name one at least"},
+	} {
+		got, err := architectures(row.platforms)
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%q are %q; want %q", row.platforms, got, row.want)
+		}
+		if row.refused == "" && err != nil || row.refused != "" && (err == nil || !strings.Contains(err.Error(), row.refused)) {
+			t.Errorf("%q are refused with %v; want %q", row.platforms, err, row.refused)
+		}
 	}
 }

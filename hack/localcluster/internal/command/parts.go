@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -147,20 +146,4 @@ func newImport(flags *common) *cobra.Command {
 			return flags.with(cmd.Context(), func(c *cluster.Cluster) error { return c.Import(cmd.Context(), args[0]) })
 		},
 	}
-}
-
-// newMissing is for scripts and tests that choose.
-func newMissing() *cobra.Command {
-	return part(&cobra.Command{
-		Use:   "missing",
-		Short: "Say what keeps a real node from running on this machine, and fail if anything does",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			missing := sandbox.Missing()
-			if len(missing) == 0 {
-				return nil
-			}
-			return errors.New(strings.Join(missing, "; "))
-		},
-	})
 }

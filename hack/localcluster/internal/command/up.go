@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,33 +72,21 @@ func newBuild(flags *common) *cobra.Command {
 	}
 }
 
-func newImage(flags *common) *cobra.Command {
-	var output, push string
-	cmd := &cobra.Command{
-		Use:     "image",
-		Short:   "Build the images of Sluice and of the demo application, and write them as OCI archives",
-		Example: "  localcluster image --push registry.example.com/team/sluice-apiserver:v0.1.0",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			reporter := progress.New(os.Stderr)
-			paths, err := cluster.BuildImages(cmd.Context(), flags.options(component.NoSluice, 0, false), output, reporter)
-			reporter.Close()
-			for _, path := range paths {
-				fmt.Fprintln(cmd.OutOrStdout(), path)
-			}
-			if err != nil || push == "" {
+// newMissing is for scripts and tests that choose.
+func newMissing(flags *common) *cobra.Command {
+	return &cobra.Command{
+		Use:    "missing",
+		Short:  "Say what keeps a real node from running on this machine, and fail if anything does",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			missing, err := cluster.Missing(flags.options(component.NoSluice, 0, true))
+			if err != nil || len(missing) == 0 {
 				return err
 			}
-			if err := cluster.PushServer(cmd.Context(), flags.binDir, push); err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), "pushed "+push)
-			return nil
+			return errors.New(strings.Join(missing, "; "))
 		},
 	}
-	cmd.Flags().StringVar(&push, "push", "", "name, with registry and tag, to push the image of Sluice to, as who is logged in by docker or podman")
-	cmd.Flags().StringVar(&output, "output", "_output/images", "folder of the archives")
-	return cmd
 }
 
 func (c *common) options(mode component.SluiceMode, nodes int, real bool) cluster.Options {

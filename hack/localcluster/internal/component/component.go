@@ -229,7 +229,7 @@ func (l Layout) sluice(name string) Component {
 		args = append(args, l.etcdClient(SluiceEtcd)...)
 	} else {
 		dataDir = l.Data(name)
-		args = append(args, "--data-dir="+dataDir)
+		args = append(args, "--data-dir="+dataDir, "--snapshot-dir="+filepath.Join(l.Dir, "snapshots", name))
 	}
 	c := l.component(name, "https", "/readyz", args...)
 	c.Path = filepath.Join(l.BinDir, Sluice)

@@ -30,8 +30,10 @@ const (
 	CoreDNSImage = "sluice.dev/coredns:1"
 	// ServerImage is the image of Sluice, as the artifacts name it.
 	ServerImage = "sluice.dev/sluice-apiserver:dev"
-	// NewerImage is the same under another name, for tests of upgrades.
+	// NewerImage is that of another version of the server, for tests of upgrades.
 	NewerImage = "sluice.dev/sluice-apiserver:newer"
+	// TrafficImage is that of clients of the demo application, for tests which ask from inside a pod.
+	TrafficImage = "sluice.dev/traffic:dev"
 )
 
 // ContainerdSocket is where the kubelet finds it, in the sandbox.

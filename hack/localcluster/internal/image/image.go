@@ -5,32 +5,28 @@
 // container engine can load and every registry client can push: without an engine, and from scratch, so that an
 // image holds nothing but what is named here. The same binaries make the same image, bit by bit.
 //
-// It imports go-containerregistry, and the root certificates of Mozilla as a Go module.
+// It imports go-containerregistry, and the packages authorities and sbom.
 package image
 
 import (
 	"archive/tar"
 	"bytes"
-	"context"
-	"encoding/pem"
-	"fmt"
+	"errors"
 	"io"
-	"io/fs"
+	"maps"
 	"os"
-	"path"
 	"path/filepath"
-	"runtime"
+	"runtime/debug"
+	"slices"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"golang.org/x/crypto/x509roots/fallback/bundle"
+
+	"sluice.dev/sluice/hack/localcluster/internal/authorities"
+	"sluice.dev/sluice/hack/localcluster/internal/sbom"
 )
 
 // nobody is the user that images run as: one that has no name, and no rights, anywhere.
@@ -43,75 +39,46 @@ const certificates = "etc/ssl/certs/ca-certificates.crt"
 type Image struct {
 	// Names are what it is called, with tag.
 	Names []string
-	// Binary is the path of the static binary on this machine. It becomes /NAME, and what is run.
-	Binary string
+	// Binaries are the paths, on this machine, of the static binary for each architecture, which is named as Go
+	// names it: amd64, arm64. All have the same file name, NAME; it becomes /NAME, and what is run. With one of them
+	// the image is one for that architecture only; with several it is an index, in alphabetical order.
+	Binaries map[string]string
 	// Authorities adds the certificates of the public authorities.
 	Authorities bool
 	// Env are variables that are set in it, as NAME=VALUE.
 	Env []string
-	// Title says what it is.
-	Title string
+	// Title says what it is, Version which version of that; empty if it has none.
+	Title, Version string
 }
 
-// Write writes an OCI archive of the images, whole or not at all.
-func Write(archive string, images ...Image) (err error) {
-	folder, err := os.MkdirTemp(filepath.Dir(archive), ".oci-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder)
-	written, err := layout.Write(filepath.Join(folder, "layout"), empty.Index)
-	if err != nil {
-		return err
-	}
-	for _, i := range images {
-		built, err := i.build()
+// architectures are those that it is made for.
+func (i Image) architectures() []string { return slices.Sorted(maps.Keys(i.Binaries)) }
+
+// index is the image for all architectures.
+func (i Image) index() (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, architecture := range i.architectures() {
+		built, err := i.build(architecture)
 		if err != nil {
-			return fmt.Errorf("image %s: %w", i.Names[0], err)
+			return nil, err
 		}
-		for _, name := range i.Names {
-			// By the first, tools know its tag; by the second, containerd knows its whole name.
-			named := layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name})
-			if err := written.AppendImage(built, named); err != nil {
-				return err
-			}
-		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: built, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}},
+		})
 	}
-	packed := filepath.Join(folder, "archive")
-	if err := pack(filepath.Join(folder, "layout"), packed); err != nil {
-		return err
-	}
-	return os.Rename(packed, archive)
+	return index, nil
 }
 
-// Push pushes the image under its names, as who is logged in by the configuration of Docker or Podman.
-func (i Image) Push(ctx context.Context) error {
-	built, err := i.build()
-	if err != nil {
-		return fmt.Errorf("image %s: %w", i.Names[0], err)
-	}
-	for _, text := range i.Names {
-		reference, err := name.ParseReference(text)
-		if err != nil {
-			return err
-		}
-		if err := remote.Write(reference, built, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// build makes the image: a layer with the binary and, if asked for, one with certificates.
-func (i Image) build() (v1.Image, error) {
-	content, err := os.ReadFile(i.Binary)
+// build makes the image for one architecture: a layer with the binary and, if asked for, one with certificates.
+func (i Image) build(architecture string) (v1.Image, error) {
+	content, err := os.ReadFile(i.Binaries[architecture])
 	if err != nil {
 		return nil, err
 	}
-	program := filepath.Base(i.Binary)
+	program := filepath.Base(i.Binaries[architecture])
 	layers := []file{{path: program, mode: 0o755, content: content}}
 	if i.Authorities {
-		layers = append([]file{{path: certificates, mode: 0o644, content: authorities()}}, layers...)
+		layers = append([]file{{path: certificates, mode: 0o644, content: authorities.PEM()}}, layers...)
 	}
 	image := mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1)
 	for _, f := range layers {
@@ -128,12 +95,36 @@ func (i Image) build() (v1.Image, error) {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.OS, config.Architecture = "linux", architecture
 	config.Config = v1.Config{
-		Entrypoint: []string{"/" + program}, User: nobody, WorkingDir: "/", Env: i.Env,
-		Labels: map[string]string{"org.opencontainers.image.title": i.Title, "org.opencontainers.image.licenses": "Apache-2.0"},
+		Entrypoint: []string{"/" + program}, User: nobody, WorkingDir: "/", Env: i.Env, Labels: i.labels(),
 	}
 	return mutate.ConfigFile(image, config)
+}
+
+func (i Image) labels() map[string]string {
+	labels := map[string]string{"org.opencontainers.image.title": i.Title, "org.opencontainers.image.licenses": "Apache-2.0"}
+	if i.Version != "" {
+		labels["org.opencontainers.image.version"] = i.Version
+	}
+	return labels
+}
+
+// Bill is the bill of materials of the image for one architecture, in the format CycloneDX.
+func (i Image) Bill(architecture string) ([]byte, error) {
+	binary, there := i.Binaries[architecture]
+	if !there {
+		return nil, errors.New("the image is not made for " + architecture)
+	}
+	bill := sbom.Bill{Binary: binary, Version: i.Version}
+	if i.Authorities {
+		list, err := authorities.Module()
+		if err != nil {
+			return nil, err
+		}
+		bill.Beside = []*debug.Module{list}
+	}
+	return bill.JSON()
 }
 
 // file is a file of a layer.
@@ -165,48 +156,4 @@ func (f file) layer() (v1.Layer, error) {
 		return nil, err
 	}
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed.Bytes())), nil })
-}
-
-// authorities are the certificates of Mozilla's list, as Go distributes it. Authorities that are trusted only up
-// to some date or for some names cannot be told so in this format, and are left out.
-func authorities() []byte {
-	var all bytes.Buffer
-	for root := range bundle.Roots() {
-		if root.Constraint == nil {
-			all.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}))
-		}
-	}
-	return all.Bytes()
-}
-
-// pack writes the files of a folder into a tar.
-func pack(folder, archive string) (err error) {
-	out, err := os.Create(archive)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closeErr := out.Close(); err == nil {
-			err = closeErr
-		}
-	}()
-	w := tar.NewWriter(out)
-	err = fs.WalkDir(os.DirFS(folder), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(filepath.Join(folder, name))
-		if err != nil {
-			return err
-		}
-		if err := w.WriteHeader(&tar.Header{Name: path.Clean(name), Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg}); err != nil {
-			return err
-		}
-		_, err = w.Write(content)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return w.Close()
 }

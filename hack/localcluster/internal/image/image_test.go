@@ -9,16 +9,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"log"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -34,9 +29,11 @@ func written(t *testing.T) string {
 		t.Fatal(err)
 	}
 	archive := filepath.Join(dir, "images.tar")
+	one, two := map[string]string{"amd64": binary}, map[string]string{"arm64": binary, "amd64": binary}
 	if err := Write(archive,
-		Image{Names: []string{"example.com/server:1", "example.com/alias:1"}, Binary: binary, Authorities: true, Env: []string{"COLOR=blue"}, Title: "A server"},
-		Image{Names: []string{"example.com/bare:1"}, Binary: binary}); err != nil {
+		Image{Names: []string{"example.com/server:1", "example.com/alias:1"}, Binaries: one, Authorities: true, Env: []string{"COLOR=blue"}, Title: "A server", Version: "v1"},
+		Image{Names: []string{"example.com/bare:1"}, Binaries: one},
+		Image{Names: []string{"example.com/both:1"}, Binaries: two}); err != nil {
 		t.Fatal(err)
 	}
 	return archive
@@ -84,17 +81,28 @@ func TestWrite(t *testing.T) {
 	var names []string
 	for _, m := range manifest.Manifests {
 		names = append(names, m.Annotations["io.containerd.image.name"])
-		if m.MediaType != types.OCIManifestSchema1 {
+		if want := types.OCIManifestSchema1; m.MediaType != want && m.Annotations["io.containerd.image.name"] != "example.com/both:1" {
 			t.Errorf("the media type of %s is %s", m.Annotations["io.containerd.image.name"], m.MediaType)
 		}
 	}
-	if want := []string{"example.com/server:1", "example.com/alias:1", "example.com/bare:1"}; !slices.Equal(names, want) {
+	if want := []string{"example.com/server:1", "example.com/alias:1", "example.com/bare:1", "example.com/both:1"}; !slices.Equal(names, want) {
 		t.Errorf("the names are %q", names)
 	}
 	if manifest.Manifests[0].Digest != manifest.Manifests[1].Digest {
 		t.Error("two names of an image are two images")
 	}
-	image, err := index.Image(manifest.Manifests[0].Digest)
+	config := configOf(t, index, manifest.Manifests[0].Digest)
+	if v := config.Config.Labels["org.opencontainers.image.version"]; v != "v1" {
+		t.Errorf("the version is %q", v)
+	}
+	if c := config.Config; c.User != "65532:65532" || !slices.Equal(c.Entrypoint, []string{"/server"}) || !slices.Equal(c.Env, []string{"COLOR=blue"}) || config.OS != "linux" {
+		t.Errorf("the image is run as %+v", c)
+	}
+}
+
+func configOf(t *testing.T, index v1.ImageIndex, digest v1.Hash) *v1.ConfigFile {
+	t.Helper()
+	image, err := index.Image(digest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +110,36 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := config.Config; c.User != "65532:65532" || !slices.Equal(c.Entrypoint, []string{"/server"}) || !slices.Equal(c.Env, []string{"COLOR=blue"}) || config.OS != "linux" {
-		t.Errorf("the image is run as %+v", c)
+	return config
+}
+
+func TestWriteForSeveralArchitectures(t *testing.T) {
+	index := unpacked(t, written(t))
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := manifest.Manifests[len(manifest.Manifests)-1]
+	if last.MediaType != types.OCIImageIndex {
+		t.Fatalf("its media type is %s", last.MediaType)
+	}
+	both, err := index.ImageIndex(last.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := both.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var platforms []string
+	for _, m := range inside.Manifests {
+		platforms = append(platforms, m.Platform.String())
+		if config := configOf(t, both, m.Digest); config.OS+"/"+config.Architecture != m.Platform.String() {
+			t.Errorf("the image for %s says that it is for %s/%s", m.Platform, config.OS, config.Architecture)
+		}
+	}
+	if !slices.Equal(platforms, []string{"linux/amd64", "linux/arm64"}) {
+		t.Errorf("it is for %q", platforms)
 	}
 }
 
@@ -154,30 +190,6 @@ func TestAnImageHoldsItsBinaryAndCertificatesOnly(t *testing.T) {
 		if !slices.Equal(found, want) {
 			t.Errorf("image %d holds %q, not %q", i, found, want)
 		}
-	}
-}
-
-func TestPush(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	defer server.Close()
-	binary := filepath.Join(t.TempDir(), "server")
-	if err := os.WriteFile(binary, []byte("#!binary"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	reference := strings.TrimPrefix(server.URL, "http://") + "/team/server:1"
-	if err := (Image{Names: []string{reference}, Binary: binary}).Push(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.Get(server.URL + "/v2/team/server/manifests/1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != string(types.OCIManifestSchema1) {
-		t.Errorf("the registry answers %s, a %s", response.Status, response.Header.Get("Content-Type"))
-	}
-	if err := (Image{Names: []string{"Not A Name"}, Binary: binary}).Push(t.Context()); err == nil {
-		t.Error("an image was pushed under a name that is none")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -148,8 +149,8 @@ func recordedCgroups(dir string) ([]string, error) {
 	return dirs, lines.Err()
 }
 
-// RemoveCgroups ends what is left of a sandbox whose first process is gone: processes that are still dying, and
-// their cgroups. It does nothing if there is nothing left.
+// RemoveCgroups ends what is left of a sandbox whose first process is gone: processes that are still dying or that
+// were about to enter it, and their cgroups. It does nothing if there is nothing left.
 func RemoveCgroups(dir string, patience time.Duration) error {
 	dirs, err := recordedCgroups(dir)
 	if err != nil {
@@ -158,7 +159,7 @@ func RemoveCgroups(dir string, patience time.Duration) error {
 	deadline := time.Now().Add(patience)
 	for _, cgroup := range dirs {
 		for {
-			err := removeTree(cgroup)
+			err := errors.Join(killTree(cgroup), removeTree(cgroup))
 			if err == nil {
 				break
 			}
@@ -172,6 +173,37 @@ func RemoveCgroups(dir string, patience time.Duration) error {
 		return nil
 	}
 	return os.Remove(cgroupsFile(dir))
+}
+
+// killTree kills the members of a cgroup and of those below it, but for this process, should it be one.
+func killTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || entry.IsDir() || entry.Name() != "cgroup.procs" {
+			return err
+		}
+		members, err := os.ReadFile(path)
+		if err != nil {
+			// A cgroup may be gone since.
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+				return nil
+			}
+			return err
+		}
+		for _, member := range strings.Fields(string(members)) {
+			pid, err := strconv.Atoi(member)
+			// 0 stands for a process that has no number here; to kill that would be to kill ourselves.
+			if err != nil || pid <= 0 || pid == os.Getpid() {
+				continue
+			}
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // removeTree removes a cgroup and those below it. Its files go with it, and cannot be removed by themselves.

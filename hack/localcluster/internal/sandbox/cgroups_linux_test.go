@@ -4,9 +4,14 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -31,6 +36,48 @@ func TestHierarchies(t *testing.T) {
 		if got := hierarchies(row.cgroup+"\n", mountinfo); !slices.Equal(got, row.want) {
 			t.Errorf("%s: %+v, want %+v", row.rule, got, row.want)
 		}
+	}
+}
+
+// A member of a cgroup, of one below it too, is killed, and nobody else is.
+func TestKillTree(t *testing.T) {
+	dir := t.TempDir()
+	start := func() *exec.Cmd {
+		cmd := exec.Command("sleep", "1h")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		return cmd
+	}
+	member, below, other := start(), start(), start()
+	for folder, pids := range map[string][]int{"": {0, os.Getpid(), member.Process.Pid}, "pod": {below.Process.Pid}} {
+		path := filepath.Join(dir, folder)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Trim(strings.ReplaceAll(fmt.Sprint(pids), " ", "\n"), "[]")
+		if err := os.WriteFile(filepath.Join(path, "cgroup.procs"), []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What is in a file that is no list of members is not touched.
+	if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(other.Process.Pid)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := killTree(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, killed := range []*exec.Cmd{member, below} {
+		if err := killed.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+			t.Errorf("a member ended with %v", err)
+		}
+	}
+	if err := other.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
+	if err := killTree(filepath.Join(dir, "never-was")); err != nil {
+		t.Errorf("a cgroup that is gone: %v", err)
 	}
 }
 

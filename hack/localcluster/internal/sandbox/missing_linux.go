@@ -4,58 +4,13 @@
 package sandbox
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Missing says what keeps a real node from running on this machine; nothing if it can. Each entry tells what to do.
-func Missing() []string {
-	if os.Geteuid() != 0 {
-		// What else is missing cannot be told without it.
-		return []string{"root: it makes namespaces, mounts and cgroups; run it as root"}
-	}
-	var missing []string
-	if !hasCapability(unix.CAP_SYS_ADMIN) || !hasCapability(unix.CAP_NET_ADMIN) {
-		missing = append(missing, "the capabilities SYS_ADMIN and NET_ADMIN: run it outside of a container, or in a privileged one")
-	}
-	if filesystems, err := os.ReadFile("/proc/filesystems"); err == nil && !strings.Contains(string(filesystems), "\toverlay\n") {
-		missing = append(missing, "the file system overlay: modprobe overlay")
-	}
-	missing = append(missing, missingControllers()...)
-	if _, err := exec.LookPath("nft"); err != nil {
-		missing = append(missing, "nft, by which kube-proxy makes Services: apt-get install nftables")
-	}
-	return missing
-}
-
-// controllers are those that the kubelet cannot do without.
-var controllers = []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids"}
-
-func missingControllers() []string {
-	mounted, err := ownHierarchies()
-	if err != nil {
-		return []string{fmt.Sprintf("the cgroups of this process: %v", err)}
-	}
-	var have []string
-	for _, h := range mounted {
-		have = append(have, strings.Split(h.options, ",")...)
-	}
-	var lacking []string
-	for _, controller := range controllers {
-		if !slices.Contains(have, controller) {
-			lacking = append(lacking, controller)
-		}
-	}
-	if len(lacking) == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("cgroup hierarchies of version 1 with the controllers %s: boot with systemd.unified_cgroup_hierarchy=0, since machines with version 2 only are not supported yet", strings.Join(lacking, ", "))}
-}
+// capable is true if this process may make namespaces, mounts and interfaces.
+func capable() bool { return hasCapability(unix.CAP_SYS_ADMIN) && hasCapability(unix.CAP_NET_ADMIN) }
 
 // hasCapability reads the effective set of this process.
 func hasCapability(capability int) bool {
@@ -65,4 +20,17 @@ func hasCapability(capability int) bool {
 		return false
 	}
 	return data[capability/32].Effective&(1<<(capability%32)) != 0
+}
+
+// ownControllers are those of the hierarchies that this process is in.
+func ownControllers() ([]string, error) {
+	mounted, err := ownHierarchies()
+	if err != nil {
+		return nil, err
+	}
+	var have []string
+	for _, h := range mounted {
+		have = append(have, strings.Split(h.options, ",")...)
+	}
+	return have, nil
 }

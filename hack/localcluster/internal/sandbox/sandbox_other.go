@@ -15,8 +15,11 @@ import (
 
 var errNotLinux = errors.New("a real node needs Linux")
 
-// Missing says what keeps a real node from running on this machine.
-func Missing() []string { return []string{"Linux: containers are made by its kernel"} }
+// capable is false: there are no namespaces.
+func capable() bool { return false }
+
+// ownControllers fails.
+func ownControllers() ([]string, error) { return nil, errNotLinux }
 
 // Attributes start a process as any other.
 func Attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

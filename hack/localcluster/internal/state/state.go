@@ -45,6 +45,8 @@ type State struct {
 	Up bool `json:"up"`
 	// StartedAt is when this control plane was started.
 	StartedAt time.Time `json:"startedAt"`
+	// NodeReadyAt is when its real node was seen to be ready; zero before that, and with fake nodes.
+	NodeReadyAt time.Time `json:"nodeReadyAt,omitzero"`
 	// Ports are the ports on 127.0.0.1 by their names.
 	Ports map[string]int `json:"ports"`
 	// Components are the components in the order of their start.

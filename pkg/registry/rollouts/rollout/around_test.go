@@ -52,18 +52,28 @@ func TestWithoutAnAuthorizerThatAnswersNothingIsDone(t *testing.T) {
 }
 
 // TestEveryWayToWriteTheSpecIsAuthorized: server-side apply, a dry run, and a write that is evaluated again since
-// somebody else was quicker. What is invalid is refused as that.
+// somebody else was quicker. So is a switch to blueGreen, which asks for no approval. What is invalid is refused as that.
 func TestEveryWayToWriteTheSpecIsAuthorized(t *testing.T) {
-	plain := func(r *rollouts.Rollout) {
-		r.Spec.Strategy.Canary.Steps = []rollouts.CanaryStep{{SetWeight: ptr.To[int32](20)}}
+	toBlueGreen := func(promotedByItself bool) func(*rollouts.Rollout) {
+		return func(r *rollouts.Rollout) {
+			r.Spec.Strategy = rollouts.RolloutStrategy{BlueGreen: &rollouts.BlueGreenStrategy{ActiveService: "web", AutoPromotionEnabled: &promotedByItself}}
+		}
 	}
 	f := newFixture(t)
 	before := f.waitingForApproval(t)
-	for what, options := range map[string]*metav1.UpdateOptions{"a PUT": {}, "a dry run": {DryRun: []string{metav1.DryRunAll}}} {
-		for _, apply := range []bool{false, true} {
-			_, _, err := f.Rollout.Update(as("dave"), "web", changing(plain), rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, apply, options)
-			if !apierrors.IsForbidden(err) || causes(t, err)[0] != "RightNeeded spec.strategy.canary.steps[1].pause.approval" {
-				t.Errorf("%s, applied %t: got %v", what, apply, err)
+	for change, around := range map[string]func(*rollouts.Rollout){
+		"steps without the approval": func(r *rollouts.Rollout) {
+			r.Spec.Strategy.Canary.Steps = []rollouts.CanaryStep{{SetWeight: ptr.To[int32](20)}}
+		},
+		"blueGreen":                    toBlueGreen(true),
+		"blueGreen that waits as well": toBlueGreen(false),
+	} {
+		for what, options := range map[string]*metav1.UpdateOptions{"a PUT": {}, "a dry run": {DryRun: []string{metav1.DryRunAll}}} {
+			for _, apply := range []bool{false, true} {
+				_, _, err := f.Rollout.Update(as("dave"), "web", changing(around), rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, apply, options)
+				if !apierrors.IsForbidden(err) || causes(t, err)[0] != "RightNeeded spec.strategy.canary.steps[1].pause.approval" {
+					t.Errorf("%s by %s, applied %t: got %v", change, what, apply, err)
+				}
 			}
 		}
 	}

@@ -36,7 +36,7 @@ const (
 
 // Measured is what one run gives.
 type Measured struct {
-	// NodeReady is from nothing running to a node with cluster names, the binaries and images being there.
+	// NodeReady is from nothing running to a node that is ready, the binaries and images being there.
 	NodeReady time.Duration
 	// Served is from kubectl apply of the manifests to a registration that is Available.
 	Served time.Duration
@@ -50,7 +50,8 @@ type Seen struct {
 	First time.Duration
 	// Last is from the order to go back (abort, undo) to the last answer of the new version.
 	Last time.Duration
-	// Requests is how many were sent from the first change to the end, Failed how many of them were not answered.
+	// Requests is how many were sent from the first change to the end, Failed how many of them were not answered, or by
+	// an error.
 	Requests, Failed int
 }
 
@@ -66,12 +67,9 @@ func Measure(ctx context.Context, progress io.Writer) (m Measured, err error) {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, c.Down(context.WithoutCancel(ctx))) }()
-	ready := time.Now()
-	started, err := c.StartedAt()
-	if err != nil {
+	if m.NodeReady, err = c.Boot(); err != nil {
 		return m, err
 	}
-	m.NodeReady = ready.Sub(started)
 	if m.Served, err = install(ctx, c); err != nil {
 		return m, err
 	}
@@ -190,7 +188,7 @@ func (t trial) thereAndBack(ctx context.Context, traffic *cluster.Traffic) (chan
 func (t trial) seen(reports []report.Report, changed, returned time.Time) (Seen, error) {
 	var seen Seen
 	sum := report.Sum(reports...)
-	seen.Requests, seen.Failed = sum.Requests(), sum.Failed()
+	seen.Requests, seen.Failed = sum.Requests(), sum.Lost()
 	for _, r := range reports {
 		if r.Of("yellow") == 0 {
 			continue

@@ -1,0 +1,10 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ha tests three replicas of Sluice as the overlay "ha" installs them: pods on a real node, that die with and
+// without their disks, and are upgraded, while clients read and write through the aggregation layer. What the clients
+// see is measured.
+//
+// It has a control plane of its own, and needs Linux and root, as its node does. -ha.rounds says how often a replica
+// is killed. The package may import test/cluster and clients.
+package ha

@@ -1,0 +1,69 @@
+// Copyright The Sluice Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package real
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Beside Argo Rollouts the short names stay theirs, when it comes later. That it may come first, TestUninstall shows.
+func TestArgoKeepsItsNames(t *testing.T) {
+	s := newScenario(t)
+	_, err := s.rollouts().Create(s.ctx(), newRollout("blue", 1), metav1.CreateOptions{})
+	s.must(err)
+	s.defineArgo()
+	s.namesAreArgos()
+}
+
+// defineArgo installs the definitions of Argo Rollouts, of the version that hack/argo pins, until the end of the test.
+func (s *scenario) defineArgo() {
+	s.Helper()
+	definitions := filepath.Join(s.argo(), "manifests", "crds")
+	s.global("apply", "--server-side", "-k", definitions)
+	s.Cleanup(func() {
+		output, err := s.Kubectl(context.WithoutCancel(s.Context()), "", "delete", "-k", definitions)
+		if err != nil || output.Err() != nil {
+			s.Errorf("the definitions of Argo Rollouts are left: %v, %v", err, output.Err())
+		}
+	})
+	s.global("wait", "customresourcedefinition/rollouts.argoproj.io", "--for=condition=Established", "--timeout=1m")
+}
+
+// argo is the folder of the source of Argo Rollouts.
+func (s *scenario) argo() string {
+	s.Helper()
+	const module = "github.com/argoproj/argo-rollouts"
+	run := func(args ...string) string {
+		cmd := exec.CommandContext(s.ctx(), "go", args...)
+		cmd.Dir, cmd.Stderr = filepath.Join(s.Repository(), "hack", "argo"), os.Stderr
+		output, err := cmd.Output()
+		s.must(err)
+		return strings.TrimSpace(string(output))
+	}
+	run("mod", "download", module)
+	return run("list", "-m", "-f", "{{.Dir}}", module)
+}
+
+// namesAreArgos fails the test unless the short names mean the Rollouts of Argo, and the whole name means ours.
+func (s *scenario) namesAreArgos() {
+	s.Helper()
+	output, err := s.Kubectl(s.ctx(), `{"apiVersion":"argoproj.io/v1alpha1","kind":"Rollout","metadata":{"name":"theirs","namespace":"`+s.namespace+`"},"spec":{}}`, "apply", "-f", "-")
+	s.must(err)
+	s.must(output.Err())
+	for _, name := range []string{"rollouts", "rollout", "ro"} {
+		s.eventually("kubectl get "+name+" to mean theirs", func(context.Context) bool {
+			return strings.TrimSpace(s.kubectl("get", name, "-o", "name")) == "rollout.argoproj.io/theirs"
+		})
+	}
+	if got := strings.TrimSpace(s.kubectl("get", "rollouts.sluice.dev", "-o", "name")); got != "rollout.sluice.dev/"+application {
+		s.Errorf("by its whole name ours is %q", got)
+	}
+}
