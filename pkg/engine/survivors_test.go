@@ -104,3 +104,30 @@ func TestStandingBackIsOneDecision(t *testing.T) {
 	w.settle()
 	w.pods("2 0")
 }
+
+// An abort that arrives when all pods run the new revision, before that is seen: there has to be something to go back to.
+func TestAbortAtTheLastMomentGoesBack(t *testing.T) {
+	w := deployed(t, rollout(2))
+	stable := w.Rollout.Status.StableRS
+	w.edit("image v2", image("v2"))
+	for turns := 0; ; turns++ {
+		if of := w.ReplicaSets(); len(of) == 2 && of[0].Status.Replicas == 0 && of[1].Status.AvailableReplicas == 2 {
+			break
+		}
+		if turns == 30 {
+			t.Fatal("the new revision never has all pods")
+		}
+		w.Reconcile()
+		w.Turn()
+	}
+	if w.Rollout.Status.StableRS != stable {
+		t.Fatal("the update is complete: an abort comes too late")
+	}
+	w.must(w.Abort())
+	w.settle()
+	w.is(rollouts.RolloutPhaseDegraded, "RolloutAborted: Rollout aborted update to revision 2")
+	w.pods("2 0")
+	if w.Rollout.Status.StableRS != stable {
+		t.Errorf("the stable revision is %s, want %s", w.Rollout.Status.StableRS, stable)
+	}
+}

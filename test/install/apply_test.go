@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"sluice.dev/sluice/test/cluster"
@@ -38,7 +39,10 @@ func TestAControlPlaneAcceptsAll(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	create(ctx, t, c, rendered(t, modes["embedded"])["Namespace /"+systemNamespace].Object)
+	// Without these, nothing is taken into the namespace, and no pod by which it is used.
+	create(ctx, t, c, rendered(t, modes["embedded"])["Namespace /"+systemNamespace])
+	create(ctx, t, c, rendered(t, nil)["ServiceAccount "+systemNamespace+"/sluice-apiserver"])
+	create(ctx, t, c, rendered(t, modes["ha"])["PriorityClass /sluice-apiserver"])
 	for _, mode := range []string{"embedded", "ha", "external-etcd"} {
 		t.Run(mode, func(t *testing.T) {
 			applied(ctx, t, c, "overlay", overlay(t, mode))
@@ -59,10 +63,10 @@ func TestAControlPlaneAcceptsAll(t *testing.T) {
 	})
 }
 
-// create makes the namespace, so that what is applied as a dry run has one.
-func create(ctx context.Context, t *testing.T, c *cluster.Cluster, object map[string]any) {
+// create makes an object that must be there before others are tried as a dry run.
+func create(ctx context.Context, t *testing.T, c *cluster.Cluster, object *unstructured.Unstructured) {
 	t.Helper()
-	text, err := yaml.Marshal(object)
+	text, err := yaml.Marshal(object.Object)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,14 +76,6 @@ func create(ctx context.Context, t *testing.T, c *cluster.Cluster, object map[st
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-	// Pods are refused before their ServiceAccount is there.
-	account := rendered(t, nil)["ServiceAccount "+systemNamespace+"/sluice-apiserver"].Object
-	if text, err = yaml.Marshal(account); err != nil {
-		t.Fatal(err)
-	}
-	if output, err = c.Kubectl(ctx, string(text), "create", "--filename=-"); err != nil || output.Err() != nil {
-		t.Fatal(err, output.Err())
 	}
 }
 
@@ -124,11 +120,13 @@ func applied(ctx context.Context, t *testing.T, c *cluster.Cluster, name string,
 func admitted(ctx context.Context, t *testing.T, c *cluster.Cluster, name string, template *corev1.PodTemplateSpec) {
 	t.Helper()
 	pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: *template.Spec.DeepCopy()}
-	// The volume of a StatefulSet is added by its controller.
-	if !slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "data" }) {
-		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-sluice-apiserver-0"},
-		}})
+	// The volumes that a StatefulSet has claims for are added by its controller.
+	for _, mount := range pod.Spec.Containers[0].VolumeMounts {
+		if !slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == mount.Name }) {
+			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: mount.Name, VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: mount.Name + "-sluice-apiserver-0"},
+			}})
+		}
 	}
 	pods, dry := c.Host.CoreV1().Pods(systemNamespace), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	if _, err := pods.Create(ctx, pod, dry); err != nil {

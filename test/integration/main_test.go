@@ -34,10 +34,6 @@ func TestMain(m *testing.M) {
 	if os.Getenv(serverVariable) != "" {
 		serveAlone()
 	}
-	if arguments := os.Getenv(childArguments); arguments != "" {
-		beServer(arguments)
-		return
-	}
 	flag.Parse()
 	if testing.Short() {
 		fmt.Fprintln(os.Stderr, "the integration tests start a control plane, which is not done with -short")

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -24,25 +23,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
-	"sluice.dev/sluice/pkg/cmd/server"
 	"sluice.dev/sluice/pkg/controller/rollout"
 	"sluice.dev/sluice/pkg/generated/clientset/versioned"
 )
-
-// childArguments, if set in the environment, makes the test binary a server with these arguments, one a line.
-const childArguments = "SLUICE_TEST_SERVER"
-
-// beServer is the life of a child.
-func beServer(arguments string) {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	command := server.NewCommand(ctx)
-	command.SetArgs(strings.Split(arguments, "\n"))
-	if err := command.Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
 
 // replica is one of three servers, each a process of its own.
 type replica struct {
@@ -58,6 +41,7 @@ type replica struct {
 // replicas starts three at once.
 func replicas(t *testing.T, namespace string) []*replica {
 	t.Helper()
+	forgetReplicaSets(t)
 	root, err := os.MkdirTemp("", "sluice-replicas-")
 	if err != nil {
 		t.Fatal(err)
@@ -143,8 +127,8 @@ func (r *replica) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	r.process = exec.Command(os.Args[0])
-	r.process.Env = append(os.Environ(), childArguments+"="+strings.Join(r.arguments, "\n"))
+	r.process = exec.Command(os.Args[0], r.arguments...)
+	r.process.Env = append(os.Environ(), serverVariable+"=1")
 	r.process.Stdout, r.process.Stderr = log, log
 	if err := r.process.Start(); err != nil {
 		t.Fatal(err)

@@ -44,9 +44,9 @@ type mark struct {
 
 // The sizes of the picture. Unit: pixels, at its natural size.
 const (
-	width, height = 960, 420
+	width, height = 960, 484
 	left, right   = 56, 16
-	top, bottom   = 96, 64
+	top, bottom   = 160, 64
 	plotWidth     = width - left - right
 	plotHeight    = height - top - bottom
 )
@@ -160,20 +160,27 @@ func (r recording) axes(b *strings.Builder) {
 	}
 }
 
-// marks draws what happened: what a person did in black, what came of it in grey, on lines of their own so that
-// neighbours do not write over each other.
+// marks draws what happened: what a person did in black, what came of it in grey, each on the first line on which it
+// does not write over a neighbour.
 func (r recording) marks(b *strings.Builder) {
-	const lines, lineHeight = 5, 16
-	for i, m := range r.Marks {
+	const lines, lineHeight, letter, gap = 9, 16, 7.5, 8
+	var ends [lines]float64
+	for _, m := range r.Marks {
 		colour, weight := "#777", "normal"
 		if m.Person {
 			colour, weight = "#000", "bold"
 		}
-		x, text := r.x(m.Time), float64(14+lineHeight*(i%lines))
-		anchor, offset := "start", 4.0
+		x, long := r.x(m.Time), letter*float64(len(m.Says))
+		anchor, offset, begin := "start", 4.0, x
 		if x > left+plotWidth*0.85 {
-			anchor, offset = "end", -4.0
+			anchor, offset, begin = "end", -4.0, x-long
 		}
+		line := slices.IndexFunc(ends[:], func(end float64) bool { return end+gap <= begin })
+		if line < 0 {
+			line = slices.Index(ends[:], slices.Min(ends[:]))
+		}
+		ends[line] = begin + long
+		text := float64(14 + lineHeight*line)
 		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%d" stroke="%s" stroke-dasharray="3 3"/>`+"\n", x, x, text-10, top+plotHeight, colour)
 		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="%s" fill="%s" font-weight="%s">%s</text>`+"\n", x+offset, text, anchor, colour, weight, m.Says)
 	}
