@@ -20,6 +20,7 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 	// It makes --logging-format=json known.
 	_ "k8s.io/component-base/logs/json/register"
+	"k8s.io/utils/clock"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/apiserver"
@@ -69,6 +70,9 @@ type Options struct {
 	Member MemberOptions
 	// LeaderElection are the times of the Lease by which one replica's controller acts.
 	LeaderElection rollout.LeaderElection
+	// Clock is the time that is decided by, and that verbs are recorded with. Default: that of the machine. It has no flag:
+	// it is for those who run a server within a process of theirs.
+	Clock clock.WithTicker
 
 	// embedded is true while the etcd of Recommended is the embedded one, which runs. alone is true if that is no member
 	// of a cluster.
@@ -115,6 +119,7 @@ func NewOptions() *Options {
 			RenewDeadline: rollout.DefaultRenewDeadline,
 			RetryPeriod:   rollout.DefaultRetryPeriod,
 		},
+		Clock: clock.RealClock{},
 	}
 }
 

@@ -171,6 +171,7 @@ func (o *Options) serve(ctx context.Context) error {
 		TracerProvider: generic.TracerProvider,
 		Origin:         origins.Of,
 		Resign:         ctx.Done(),
+		Clock:          o.Clock,
 	})
 	config := &apiserver.Config{
 		GenericConfig: generic,
@@ -181,6 +182,7 @@ func (o *Options) serve(ctx context.Context) error {
 			Deleted:   remember(ctx, guard),
 			Observer:  acting,
 			Trees:     acting.Source(),
+			Clock:     o.Clock,
 			Performed: apiserver.NewVerbEvents(ctx, clients.host),
 		},
 	}
