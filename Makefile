@@ -24,7 +24,7 @@ PLATFORMS ?= linux/amd64,linux/arm64
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
 # The tests that record a fault in docs/reliability.md.
-FAULTS := ^(TestFaultsOfTheHost|TestWritesAreLetInAgainWhenThereIsRoom|TestAFullDiskLosesNoAcknowledgedWrite)$$
+FAULTS := ^(TestFaultsOfTheHost|TestTheHostIsKilled|TestTheHostRefuses|TestTheClockJumps|TestAFloodOfEvents|TestOurStoreIsFull|TestWritesAreLetInAgainWhenThereIsRoom|TestAFullDiskLosesNoAcknowledgedWrite)$$
 # How many mutants "make test-mutation" tries, of all there are, evenly spread; or "all".
 MUTANTS ?= 25
 
@@ -207,3 +207,4 @@ test-long: localcluster $(NODE_PACKAGES) ## Run what takes too long for every ch
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
 	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
 	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=30
+	$(MAKE) reliability

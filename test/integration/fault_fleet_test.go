@@ -64,8 +64,8 @@ type fleet struct {
 	refusals map[string]int
 }
 
-// newFleet makes one and waits until it is at rest.
-func newFleet(t *testing.T, s *instance, prefix string) *fleet {
+// newFleet makes one and waits until it is at rest. The changes are made to every Rollout of it.
+func newFleet(t *testing.T, s *instance, prefix string, changes ...func(*v1alpha1.Rollout)) *fleet {
 	t.Helper()
 	f := &fleet{instance: s, waiting: prefix + "-waiting", uids: map[string]types.UID{}, observers: map[string]*cluster.Observer{},
 		written: map[string]int{}, refusals: map[string]int{}}
@@ -82,6 +82,9 @@ func newFleet(t *testing.T, s *instance, prefix string) *fleet {
 		*r.Spec.Replicas = fleetReplicas
 		one := intstr.FromInt32(1)
 		r.Spec.Strategy.Canary.MaxSurge, r.Spec.Strategy.Canary.MaxUnavailable = &one, &one
+		for _, change := range changes {
+			change(r)
+		}
 		created, err := s.client.SluiceV1alpha1().Rollouts(metav1.NamespaceDefault).Create(t.Context(), r, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)

@@ -22,30 +22,34 @@ func TestFaultsOfTheHost(t *testing.T) {
 	defer f.stopObserving(t)
 	for _, c := range []struct {
 		fault   string
-		times   int
 		lasting time.Duration
 		begin   func()
+		// long is true for what says little in the few seconds that there are without -faults.long.
+		long bool
 	}{
-		{reliability.HostCloses, 2, reliability.Lasting(4*time.Second, time.Minute), way.closeConnections},
-		{reliability.HostHangs, 2, reliability.Lasting(4*time.Second, time.Minute), way.hang},
-		{reliability.HostSlow, 2, reliability.Lasting(6*time.Second, time.Minute), func() { way.put(slow(500 * time.Millisecond)) }},
-		{reliability.HostRefuses429, 2, reliability.Lasting(4*time.Second, time.Minute), func() {
+		{fault: reliability.HostCloses, lasting: time.Minute, begin: way.closeConnections, long: true},
+		{fault: reliability.HostHangs, lasting: time.Minute, begin: way.hang, long: true},
+		{fault: reliability.HostSlow, lasting: 30 * time.Second, begin: func() { way.put(slow(500 * time.Millisecond)) }, long: true},
+		{fault: reliability.HostRefuses429, lasting: reliability.Lasting(2*time.Second, 20*time.Second), begin: func() {
 			way.put(refuseWrites(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests))
 		}},
-		{reliability.HostRefuses500, 2, reliability.Lasting(4*time.Second, time.Minute), func() {
+		{fault: reliability.HostRefuses500, lasting: reliability.Lasting(2*time.Second, 20*time.Second), begin: func() {
 			way.put(refuseWrites(http.StatusInternalServerError, metav1.StatusReasonInternalError))
 		}},
-		{reliability.WatchesEnd, 2, reliability.Lasting(3*time.Second, 30*time.Second), func() { way.endWatchesUntilLifted(t) }},
-		{reliability.WatchesCompacted, 2, reliability.Lasting(3*time.Second, 30*time.Second), func() {
+		{fault: reliability.WatchesEnd, lasting: reliability.Lasting(2*time.Second, 20*time.Second), begin: func() { way.endWatchesUntilLifted(t) }},
+		{fault: reliability.WatchesCompacted, lasting: reliability.Lasting(2*time.Second, 20*time.Second), begin: func() {
 			way.put(refuseOldWatches())
 			if way.endWatches() == 0 {
 				t.Error("there was no watch to end")
 			}
 		}},
 	} {
+		if c.long && !reliability.Long() {
+			continue
+		}
 		t.Run(c.fault, func(t *testing.T) {
-			row := reliability.Row{Fault: c.fault, Times: c.times, Lasting: c.lasting}
-			for range c.times {
+			row := reliability.Row{Fault: c.fault, Times: reliability.Times(), Lasting: c.lasting}
+			for range row.Times {
 				f.update(t)
 				c.begin()
 				time.Sleep(c.lasting)

@@ -42,6 +42,8 @@ type faultyHost struct {
 	lifted chan struct{}
 	// hanging is true while watches are told nothing.
 	hanging bool
+	// flooding is the flood of the watch of pods; nil for none.
+	flooding *flood
 	// closed is true while connections are closed as soon as they are made.
 	closed      bool
 	connections map[net.Conn]bool
@@ -115,10 +117,14 @@ func (f *faultyHost) handler(t *testing.T) http.Handler {
 		// What is cut off on purpose needs no line.
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 		ModifyResponse: func(r *http.Response) error {
-			if isWatch(r.Request) {
-				r.Body = f.follow(r.Body)
+			if !isWatch(r.Request) {
+				return nil
 			}
-			return nil
+			body, err := f.flooded(r)
+			if err == nil {
+				r.Body = f.follow(body)
+			}
+			return err
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -154,7 +160,7 @@ func (f *faultyHost) lift() (met int) {
 		close(f.lifted)
 	}
 	met = f.met
-	f.now, f.lifted, f.hanging, f.closed, f.met = nil, nil, false, false, 0
+	f.now, f.lifted, f.hanging, f.flooding, f.closed, f.met = nil, nil, false, nil, false, 0
 	return met
 }
 

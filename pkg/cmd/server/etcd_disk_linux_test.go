@@ -94,7 +94,7 @@ func writeUntilItEnds(t *testing.T, dir string, at int, then func()) (acknowledg
 func TestAFullDiskLosesNoAcknowledgedWrite(t *testing.T) {
 	disk := smallDisk(t)
 	dir, filler := filepath.Join(disk, "data"), filepath.Join(disk, "filler")
-	row := reliability.Row{Fault: reliability.DiskFull, Times: 2}
+	row := reliability.Row{Fault: reliability.DiskFull, Times: reliability.Times()}
 	kept := -1
 	for range row.Times {
 		acknowledged, said := writeUntilItEnds(t, dir, 100, func() { fillDisk(t, filler) })
