@@ -25,6 +25,8 @@ HOSTS ?= 1.34
 # How many journeys "make test-simulator" makes, and what their seeds count from.
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
+# The tests that record a fault in docs/reliability.md.
+FAULTS := ^(TestFaultsOfTheHost|TestTheHostIsKilled|TestTheHostRefuses|TestTheClockJumps|TestAFloodOfEvents|TestOurStoreIsFull|TestWritesAreLetInAgainWhenThereIsRoom|TestAFullDiskLosesNoAcknowledgedWrite)$$
 # How many mutants "make test-mutation" tries, of all there are, evenly spread; or "all".
 MUTANTS ?= 25
 
@@ -96,6 +98,11 @@ metrics: ## Write docs/metrics.md, and the rules for the Prometheus operator, fr
 argocd: ## Write the ConfigMap for Argo CD from the scripts beside it.
 	@$(GO) run -buildvcs=false ./test/argocd/write
 
+# One package after another: they write into the same table.
+.PHONY: reliability
+reliability: localcluster ## Make every fault for as long as docs/reliability.md tells of, and write its table.
+	$(GO) test -buildvcs=false -count=1 -timeout 60m -p 1 ./pkg/cmd/server ./test/integration -run '$(FAULTS)' -v -args -faults.long -reliability.write
+
 .PHONY: chart
 chart: ## Copy what the Helm chart shares with the overlays into it, and its values into its README.
 	@rm -rf charts/sluice/base charts/sluice/ha charts/sluice/cert-manager && mkdir charts/sluice/base charts/sluice/ha charts/sluice/cert-manager
@@ -163,7 +170,7 @@ test: verify test-unit test-simulator test-mutation test-integration test-instal
 .PHONY: test-unit
 test-unit: prometheus ## Run the unit tests.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
-	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/argocd/... ./test/conformance ./test/metrics ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/...
+	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/argocd/... ./test/conformance ./test/metrics ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/... ./test/reliability
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
 
 # Without the race detector: a journey has no goroutines, and there are to be many.
@@ -211,3 +218,4 @@ test-long: localcluster $(NODE_PACKAGES) ## Run what takes too long for every ch
 	$(MAKE) test-hosts
 	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
 	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=30
+	$(MAKE) reliability

@@ -38,6 +38,8 @@ type ExtraConfig struct {
 	Observer rollout.Observer
 	// Trees is what rollouttrees are made of; they answer 503 if it is nil.
 	Trees rollouttree.Source
+	// Clock tells the verbs what time it is. Default: that of the machine.
+	Clock clock.PassiveClock
 	// Performed is told of each verb that was performed; nil if nobody wants to know.
 	Performed func(*rollouts.Rollout, *rollouts.RolloutAction)
 }
@@ -67,6 +69,9 @@ type Server struct {
 
 // Complete fills in what was not set and can be derived.
 func (c *Config) Complete() CompletedConfig {
+	if c.ExtraConfig.Clock == nil {
+		c.ExtraConfig.Clock = clock.RealClock{}
+	}
 	gate := c.ExtraConfig.Gate
 	identity := authentication{}
 	if header := c.GenericConfig.Authentication.RequestHeaderConfig; header != nil {
@@ -108,7 +113,7 @@ func (c completedConfig) New() (*Server, error) {
 			Performed:  c.ExtraConfig.Performed,
 			Writing:    c.ExtraConfig.Writing,
 			Observer:   c.ExtraConfig.Observer,
-			Clock:      clock.RealClock{},
+			Clock:      c.ExtraConfig.Clock,
 			Types:      types,
 			Authorizer: c.GenericConfig.Authorization.Authorizer,
 			Admission:  c.GenericConfig.AdmissionControl,

@@ -86,6 +86,7 @@ func (d *decider) takePromotion() {
 	}
 	st.ControllerPause = true
 	if timed {
+		d.beganByNow(&st.PauseConditions[0].StartTime)
 		d.requeueIn(st.PauseConditions[0].StartTime.Add(length).Sub(d.now))
 	}
 }

@@ -100,6 +100,7 @@ func (d *decider) setProgressing() {
 	if d.progressed {
 		c.LastUpdateTime = microAtOrAfter(d.now)
 	}
+	d.beganByNow(&c.LastUpdateTime)
 	if d.awaitsEviction() {
 		return
 	}

@@ -211,7 +211,16 @@ func (d *decider) awaitPause(s rollouts.CanaryStep) {
 	}
 	st.ControllerPause = true
 	if timed {
+		d.beganByNow(&st.PauseConditions[0].StartTime)
 		d.requeueIn(st.PauseConditions[0].StartTime.Add(length).Sub(d.now))
+	}
+}
+
+// beganByNow corrects the beginning of a wait that the clock says is yet to come. It was set back since, and without
+// this the wait would last as much longer.
+func (d *decider) beganByNow(began *metav1.MicroTime) {
+	if latest := microAtOrAfter(d.now); began.After(latest.Time) {
+		*began = latest
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 )
+
+// gapDelay is how long an Observer waits before it asks a host again that has died: there is to be little that it does
+// not see.
+const gapDelay = 20 * time.Millisecond
 
 // Bounds are what an update must keep to at every instant. Unit: pods.
 type Bounds struct {
@@ -33,6 +38,8 @@ type Tally struct {
 	MostPods, FewestAvailable int
 	// Gone are the pods that were deleted, began to be, or had a container restarted, by name.
 	Gone []string
+	// Gaps is how often a watch broke and began anew with a list; see ObserveThrough.
+	Gaps int
 }
 
 // Observer holds every state that a watch on pods and ReplicaSets shows against bounds. A pod that is being
@@ -40,6 +47,8 @@ type Tally struct {
 type Observer struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
+	// through is true if watches that break begin anew.
+	through bool
 
 	mu       sync.Mutex
 	bounds   Bounds
@@ -51,8 +60,19 @@ type Observer struct {
 // Observe begins to observe the pods and ReplicaSets that the label selector finds in the namespace. It
 // returns when the watches have shown the present state.
 func (c *Cluster) Observe(ctx context.Context, namespace, selector string, bounds Bounds) (*Observer, error) {
+	return c.observe(ctx, namespace, selector, bounds, false)
+}
+
+// ObserveThrough is Observe for when the host itself is killed: a watch that breaks begins anew, and Tally.Gaps counts
+// that. What was written in the last moment before the host died is then seen only in the list after it; while it is
+// dead, nobody writes.
+func (c *Cluster) ObserveThrough(ctx context.Context, namespace, selector string, bounds Bounds) (*Observer, error) {
+	return c.observe(ctx, namespace, selector, bounds, true)
+}
+
+func (c *Cluster) observe(ctx context.Context, namespace, selector string, bounds Bounds, through bool) (*Observer, error) {
 	ctx, stop := context.WithCancel(ctx)
-	o := &Observer{stop: stop, bounds: bounds, tally: Tally{FewestAvailable: bounds.MaxPods}, gone: map[types.UID]bool{}}
+	o := &Observer{stop: stop, through: through, bounds: bounds, tally: Tally{FewestAvailable: bounds.MaxPods}, gone: map[types.UID]bool{}}
 	pods := observe(ctx, o, c.Pods(namespace, selector), o.seePods)
 	sets := observe(ctx, o, c.ReplicaSets(namespace, selector), o.seeReplicaSets)
 	for _, begun := range []<-chan struct{}{pods, sets} {
@@ -72,19 +92,42 @@ func observe[T metav1.Object](ctx context.Context, o *Observer, source Source[T]
 	begun := make(chan struct{})
 	o.done.Go(func() {
 		listed := sync.OnceFunc(func() { close(begun) })
-		err := follow(ctx, source, func(_ watch.EventType, object T, all map[types.UID]T) bool {
-			see(object, all)
-			listed()
-			return true
-		})
-		if ctx.Err() == nil {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			o.problems = append(o.problems, fmt.Errorf("the watch of %s ended: %w", source.Title, err))
-			o.stop()
+		for ctx.Err() == nil {
+			seen := false
+			err := follow(ctx, source, func(_ watch.EventType, object T, all map[types.UID]T) bool {
+				see(object, all)
+				listed()
+				seen = true
+				return true
+			})
+			if !o.goOn(ctx, source.Title, seen, err) {
+				return
+			}
 		}
 	})
 	return begun
+}
+
+// goOn is asked when a watch has ended, and waits until it is time for the next one; false if there is to be none.
+func (o *Observer) goOn(ctx context.Context, title string, seen bool, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	o.mu.Lock()
+	if seen {
+		o.tally.Gaps++
+	}
+	if !o.through {
+		o.problems = append(o.problems, fmt.Errorf("the watch of %s ended: %w", title, err))
+		o.stop()
+	}
+	o.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(gapDelay):
+		return true
+	}
 }
 
 // SetBounds changes the bounds, and begins the tally anew.

@@ -47,10 +47,15 @@ func imagePatch(image string) []byte {
 	return fmt.Appendf(nil, `[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":%q}]`, image)
 }
 
-// await watches a Rollout until it is as wanted.
+// await watches a Rollout for up to a minute until it is as wanted.
 func (s *instance) await(t *testing.T, name, what string, is func(*v1alpha1.Rollout) bool) *v1alpha1.Rollout {
 	t.Helper()
-	timeout := int64(60)
+	return s.awaitWithin(t, name, what, time.Minute, is)
+}
+
+func (s *instance) awaitWithin(t *testing.T, name, what string, within time.Duration, is func(*v1alpha1.Rollout) bool) *v1alpha1.Rollout {
+	t.Helper()
+	timeout := int64(within.Seconds())
 	watcher, err := s.client.SluiceV1alpha1().Rollouts(metav1.NamespaceDefault).Watch(t.Context(), metav1.ListOptions{
 		FieldSelector: "metadata.name=" + name, TimeoutSeconds: &timeout})
 	if err != nil {

@@ -170,7 +170,7 @@ func (e *ensemble) config(i int, certificate *member.Certificate) MemberConfig {
 			peers.Others = append(peers.Others, e.endpoint(k))
 		}
 	}
-	return MemberConfig{DataDir: e.dir(i), Peers: peers, BindAddress: net.ParseIP(address(i)), Records: e, AcceptDataLoss: e.AcceptDataLoss, AcceptQuorumLoss: e.AcceptQuorumLoss == i}
+	return MemberConfig{DataDir: e.dir(i), QuotaBytes: DefaultEtcdQuotaBytes, Peers: peers, BindAddress: net.ParseIP(address(i)), Records: e, AcceptDataLoss: e.AcceptDataLoss, AcceptQuorumLoss: e.AcceptQuorumLoss == i}
 }
 
 // beMember is the life of a child: it joins, records the identity of the store as the owner guard would, and stays.

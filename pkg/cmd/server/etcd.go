@@ -25,8 +25,9 @@ import (
 const (
 	// etcdReadyTimeout is how long etcd may take to replay its log before it serves.
 	etcdReadyTimeout = 2 * time.Minute
-	// etcdQuotaBytes is the size of the database beyond which etcd takes no more writes.
-	etcdQuotaBytes = 8 << 30
+	// DefaultEtcdQuotaBytes and minEtcdQuotaBytes are the default and the least of Options.EtcdQuotaBytes.
+	DefaultEtcdQuotaBytes int64 = 4 << 30
+	minEtcdQuotaBytes     int64 = 16 << 20
 	// etcdProgressInterval is how often idle watches are told the current revision; the watch cache
 	// of the API server needs it to answer consistent lists.
 	etcdProgressInterval = 5 * time.Second
@@ -52,13 +53,15 @@ type EmbeddedEtcd struct {
 	ended     context.Context
 	end       context.CancelFunc
 	attending sync.WaitGroup
+	quota     int64
 }
 
 // StartEmbeddedEtcd starts etcd on the data directory, which it makes if there is none, and returns
 // when it serves. It fails at once if another process has the directory. ctx bounds the start only:
-// etcd lives until Close, since the API server needs it until its last request is answered.
-func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, err error) {
-	e, err := takeDataDir(ctx, dataDir)
+// etcd lives until Close, since the API server needs it until its last request is answered. Beyond quotaBytes, which
+// are at least minEtcdQuotaBytes, the database takes no more writes until there is room again.
+func StartEmbeddedEtcd(ctx context.Context, dataDir string, quotaBytes int64) (_ *EmbeddedEtcd, err error) {
+	e, err := takeDataDir(ctx, dataDir, quotaBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +88,9 @@ func StartEmbeddedEtcd(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, er
 }
 
 // takeDataDir makes the data directory and the place of the socket ours. ctx is where values come from.
-func takeDataDir(ctx context.Context, dataDir string) (_ *EmbeddedEtcd, err error) {
+func takeDataDir(ctx context.Context, dataDir string, quotaBytes int64) (_ *EmbeddedEtcd, err error) {
 	// What etcd warns of while it starts is its own configuration, which is meant as it is.
-	e := &EmbeddedEtcd{level: zap.NewAtomicLevelAt(zap.ErrorLevel), failed: make(chan error, 1)}
+	e := &EmbeddedEtcd{level: zap.NewAtomicLevelAt(zap.ErrorLevel), failed: make(chan error, 1), quota: quotaBytes}
 	e.ended, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	if e.dir, err = filepath.Abs(dataDir); err != nil {
 		return nil, err
@@ -109,6 +112,7 @@ func (e *EmbeddedEtcd) etcdDir() string { return filepath.Join(e.dir, etcdFolder
 
 // start starts etcd, which is not ready then.
 func (e *EmbeddedEtcd) start(config *embed.Config) (err error) {
+	config.QuotaBackendBytes = e.quota
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newEtcdLog(e.level))
 	if e.etcd, err = embed.StartEtcd(config); err != nil {
 		e.etcd = nil
@@ -121,6 +125,7 @@ func (e *EmbeddedEtcd) start(config *embed.Config) (err error) {
 func (e *EmbeddedEtcd) attend(level zapcore.Level) {
 	e.level.SetLevel(level)
 	e.attending.Go(func() { defragment(e.ended, e.etcd.Server.Backend()) })
+	e.attending.Go(func() { keepRoom(e.ended, e.etcd.Server, e.quota) })
 	e.attending.Go(func() {
 		select {
 		case <-e.ended.Done():
@@ -189,7 +194,6 @@ func etcdConfig(dir, socket string) *embed.Config {
 	cfg.AdvertisePeerUrls = types.MustNewURLs([]string{etcdPeerURL})
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.EnableGRPCGateway = false
-	cfg.QuotaBackendBytes = etcdQuotaBytes
 	cfg.WatchProgressNotifyInterval = etcdProgressInterval
 	return cfg
 }

@@ -44,6 +44,8 @@ type ClusterRecords interface {
 type MemberConfig struct {
 	// DataDir is the data directory.
 	DataDir string
+	// QuotaBytes is the size of the database beyond which it takes no more writes; that of all members should be the same.
+	QuotaBytes int64
 	// Peers are all members, this one among them.
 	Peers *member.Peers
 	// BindAddress is where the member listens for the others.
@@ -68,7 +70,7 @@ type joining struct {
 // StartEtcdMember starts etcd as a member of a cluster, and returns when it serves: when it is a voter and there is a
 // quorum. Until then it waits, for as long as ctx lasts. etcd lives until Close.
 func StartEtcdMember(ctx context.Context, config MemberConfig) (_ *EmbeddedEtcd, err error) {
-	e, err := takeDataDir(ctx, config.DataDir)
+	e, err := takeDataDir(ctx, config.DataDir, config.QuotaBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func TestMembersDieAndComeBackAndNoAcknowledgedWriteIsLost(t *testing.T) {
 func TestOneServerBecomesThree(t *testing.T) {
 	t.Parallel()
 	e := newEnsemble(t, 3)
-	alone, err := StartEmbeddedEtcd(t.Context(), e.dir(0))
+	alone, err := StartEmbeddedEtcd(t.Context(), e.dir(0), DefaultEtcdQuotaBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestOneServerBecomesThree(t *testing.T) {
 	e.has(t, "/kept", 0, 1, 2)
 	e.has(t, "/by-one", 0, 1, 2)
 	e.kill(0)
-	if _, err := StartEmbeddedEtcd(t.Context(), e.dir(0)); err == nil || !strings.Contains(err.Error(), "belongs to member m0") {
+	if _, err := StartEmbeddedEtcd(t.Context(), e.dir(0), DefaultEtcdQuotaBytes); err == nil || !strings.Contains(err.Error(), "belongs to member m0") {
 		t.Errorf("want a server that is alone to leave the data of a member alone, got %v", err)
 	}
 	e.put(t, 1, "/by-two")

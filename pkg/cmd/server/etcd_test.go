@@ -6,6 +6,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,11 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 
 	"sluice.dev/sluice/pkg/apiserver/ownerguard"
+	"sluice.dev/sluice/test/reliability"
 )
 
 // childDataDir, if set in the environment, makes the test binary an etcd that writes for ever.
@@ -37,7 +40,7 @@ func TestMain(m *testing.M) {
 
 // writeForEver prints the number of every write that etcd has acknowledged.
 func writeForEver(dir string) {
-	e, err := StartEmbeddedEtcd(context.Background(), dir)
+	e, err := StartEmbeddedEtcd(context.Background(), dir, DefaultEtcdQuotaBytes)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -47,8 +50,9 @@ func writeForEver(dir string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+	value := strings.Repeat("v", 4<<10)
 	for i := 0; ; i++ {
-		if _, err := client.Put(context.Background(), fmt.Sprintf("/k/%d", i), "v"); err != nil {
+		if _, err := client.Put(context.Background(), fmt.Sprintf("/k/%d", i), value); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -58,7 +62,7 @@ func writeForEver(dir string) {
 
 func startEtcd(t *testing.T, dir string) (*EmbeddedEtcd, *clientv3.Client) {
 	t.Helper()
-	e, err := StartEmbeddedEtcd(t.Context(), dir)
+	e, err := StartEmbeddedEtcd(t.Context(), dir, DefaultEtcdQuotaBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +123,7 @@ func TestASecondProcessIsToldWhoHasTheDataDirectory(t *testing.T) {
 	dir := t.TempDir()
 	startEtcd(t, dir)
 	start := time.Now()
-	_, err := StartEmbeddedEtcd(t.Context(), dir)
+	_, err := StartEmbeddedEtcd(t.Context(), dir, DefaultEtcdQuotaBytes)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d on host ", os.Getpid())) {
 		t.Errorf("want an error that names the process, got %v", err)
 	}
@@ -235,4 +239,68 @@ func TestDefragmentIfWorthwhile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What nobody needs any more is thrown away when the quota was reached; what is needed is room that people have to make.
+func TestWritesAreLetInAgainWhenThereIsRoom(t *testing.T) {
+	e, err := StartEmbeddedEtcd(t.Context(), t.TempDir(), minEtcdQuotaBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	client, err := ownerguard.Dial(ownerguard.Endpoints{ServerList: e.Endpoints()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	large := strings.Repeat("v", 1<<20)
+	refused := 0
+	fill := func(key func(int) string) (written int) {
+		t.Helper()
+		for ; written < 100; written++ {
+			if _, err := client.Put(t.Context(), key(written), large); errors.Is(err, rpctypes.ErrNoSpace) {
+				refused++
+				return written
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Fatal("the quota is not reached by 100 MiB")
+		return 0
+	}
+	awaitRoom := func() {
+		t.Helper()
+		deadline := time.Now().Add(time.Minute)
+		for _, err = client.Put(t.Context(), "/small", "v"); err != nil; _, err = client.Put(t.Context(), "/small", "v") {
+			if time.Now().After(deadline) {
+				t.Fatalf("no room was made: %v", err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	same := fill(func(int) string { return "/same" })
+	awaitRoom()
+	// All of it is needed now: nothing is let in until something is deleted. Until then there may still be some room
+	// that can be made.
+	written := 0
+	k := &roomKeeper{server: e.etcd.Server, quota: minEtcdQuotaBytes}
+	for k.said.IsZero() || !k.refusing() {
+		more := fill(func(i int) string { return fmt.Sprint("/k/", written+i) })
+		written += more
+		if err := k.makeRoom(t.Context()); err != nil {
+			t.Logf("trying again: %v", err)
+		}
+	}
+	if limit := minEtcdQuotaBytes - minEtcdQuotaBytes/roomFraction; e.etcd.Server.Backend().SizeInUse() < limit {
+		t.Errorf("writes are refused with %d bytes in use, fewer than the %d from which on they are", e.etcd.Server.Backend().SizeInUse(), limit)
+	}
+	found, err := client.Get(t.Context(), "/k/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil || found.Count != int64(written) {
+		t.Errorf("%d writes were acknowledged, %v are there: %v", written, found, err)
+	}
+	if _, err := client.Delete(t.Context(), "/k/", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	awaitRoom()
+	reliability.Record(t, reliability.Row{Fault: reliability.StoreFull, Times: 2, Seen: reliability.Seen{Acknowledged: same + written, Failed: refused}})
 }

@@ -20,6 +20,7 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 	// It makes --logging-format=json known.
 	_ "k8s.io/component-base/logs/json/register"
+	"k8s.io/utils/clock"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/apiserver"
@@ -52,6 +53,9 @@ type Options struct {
 
 	// DataDir is the folder of the embedded etcd. It is used unless --etcd-servers is given.
 	DataDir string
+	// EtcdQuotaBytes is the size of the database of the embedded etcd beyond which it takes no more writes. Unit: bytes.
+	// Default DefaultEtcdQuotaBytes, at least 16 MiB.
+	EtcdQuotaBytes int64
 	// Namespace is the server's own in the host: Lease, store identity and serving certificate are there.
 	Namespace string
 	// ServiceName is the Service, in Namespace, by which the host reaches the server.
@@ -66,6 +70,9 @@ type Options struct {
 	Member MemberOptions
 	// LeaderElection are the times of the Lease by which one replica's controller acts.
 	LeaderElection rollout.LeaderElection
+	// Clock is the time that is decided by, and that verbs are recorded with. Default: that of the machine. It has no flag:
+	// it is for those who run a server within a process of theirs.
+	Clock clock.WithTicker
 
 	// embedded is true while the etcd of Recommended is the embedded one, which runs. alone is true if that is no member
 	// of a cluster.
@@ -99,20 +106,22 @@ func NewOptions() *Options {
 		namespace = DefaultNamespace
 	}
 	return &Options{
-		Recommended:  recommended,
-		ServerRun:    serverRun,
-		Logs:         logs.NewOptions(),
-		DataDir:      DefaultDataDir,
-		Namespace:    namespace,
-		ServiceName:  DefaultServiceName,
-		Snapshots:    newSnapshotOptions(),
-		Member:       newMemberOptions(),
-		Certificates: DefaultCertificateLifetimes,
+		Recommended:    recommended,
+		ServerRun:      serverRun,
+		Logs:           logs.NewOptions(),
+		DataDir:        DefaultDataDir,
+		EtcdQuotaBytes: DefaultEtcdQuotaBytes,
+		Namespace:      namespace,
+		ServiceName:    DefaultServiceName,
+		Snapshots:      newSnapshotOptions(),
+		Member:         newMemberOptions(),
+		Certificates:   DefaultCertificateLifetimes,
 		LeaderElection: rollout.LeaderElection{
 			LeaseDuration: rollout.DefaultLeaseDuration,
 			RenewDeadline: rollout.DefaultRenewDeadline,
 			RetryPeriod:   rollout.DefaultRetryPeriod,
 		},
+		Clock: clock.RealClock{},
 	}
 }
 
@@ -149,6 +158,9 @@ func (o *Options) addOwnFlags(flags *pflag.FlagSet) {
 	o.addHostFlags(flags)
 	flags.StringVar(&o.DataDir, "data-dir", o.DataDir,
 		"Folder of the embedded etcd. One process at a time may use it. Not used if --etcd-servers is given.")
+	flags.Int64Var(&o.EtcdQuotaBytes, "embedded-etcd-quota-bytes", o.EtcdQuotaBytes,
+		"Size of the database of the embedded etcd, in bytes, beyond which it takes no more writes; at least 16 MiB. The volume of --data-dir should have "+
+			"room for twice as much and 256 MiB: a database is written anew when room is made in it, and there is the log of etcd. Not used if --etcd-servers is given.")
 	flags.StringVar(&o.ServiceName, "service-name", o.ServiceName,
 		"Service, in --namespace, by which the host cluster reaches the server: what the serving certificate is made for.")
 	flags.BoolVar(&o.AcceptDataLoss, "accept-data-loss", o.AcceptDataLoss,
@@ -186,6 +198,9 @@ func (o *Options) Validate() error {
 	if o.EmbedsEtcd() {
 		if o.DataDir == "" {
 			errs = append(errs, errors.New("--data-dir must not be empty, unless --etcd-servers is given"))
+		}
+		if o.EtcdQuotaBytes < minEtcdQuotaBytes {
+			errs = append(errs, fmt.Errorf("--embedded-etcd-quota-bytes must be at least %d, but is %d", minEtcdQuotaBytes, o.EtcdQuotaBytes))
 		}
 		errs = append(errs, o.Member.validate()...)
 	} else {

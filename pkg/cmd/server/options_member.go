@@ -146,6 +146,7 @@ func (o *Options) startMember(ctx context.Context) (*EmbeddedEtcd, error) {
 	identity := ownerguard.NewHost(host.CoreV1(), meta, o.Namespace, rollouts.Kind("Rollout"))
 	return StartEtcdMember(ctx, MemberConfig{
 		DataDir:          o.DataDir,
+		QuotaBytes:       o.EtcdQuotaBytes,
 		Peers:            peers,
 		BindAddress:      o.Member.BindAddress,
 		Records:          member.NewHost(host.CoreV1(), identity, o.Namespace),

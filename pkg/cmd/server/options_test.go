@@ -36,6 +36,18 @@ func TestTimesThatNobodyCanBeElectedByAreRefused(t *testing.T) {
 	}
 }
 
+func TestAQuotaThatNothingFitsIntoIsRefused(t *testing.T) {
+	options := NewOptions()
+	options.EtcdQuotaBytes = minEtcdQuotaBytes - 1
+	if err := options.Validate(); err == nil || !strings.Contains(err.Error(), "--embedded-etcd-quota-bytes must be at least 16777216") {
+		t.Errorf("got %v, want an error that names the flag and the least", err)
+	}
+	options.EtcdQuotaBytes = minEtcdQuotaBytes
+	if err := options.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMembersThatCannotFormAClusterAreRefused(t *testing.T) {
 	three := []string{"m0=10.0.0.1", "m1=10.0.0.2", "m2=m2.example.com"}
 	for _, tc := range []struct {

@@ -86,7 +86,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if !o.EmbedsEtcd() {
 		return o.serve(ctx)
 	}
-	setQuota(etcdQuotaBytes)
+	setQuota(float64(o.EtcdQuotaBytes))
 	if err := o.restoreIfAsked(ctx); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (o *Options) Run(ctx context.Context) error {
 // startEtcd starts the embedded etcd, alone or as a member of a cluster.
 func (o *Options) startEtcd(ctx context.Context) (*EmbeddedEtcd, error) {
 	if o.Member.Name == "" {
-		return StartEmbeddedEtcd(ctx, o.DataDir)
+		return StartEmbeddedEtcd(ctx, o.DataDir, o.EtcdQuotaBytes)
 	}
 	return o.startMember(ctx)
 }
@@ -173,6 +173,7 @@ func (o *Options) serve(ctx context.Context) error {
 		TracerProvider: generic.TracerProvider,
 		Origin:         origins.Of,
 		Resign:         ctx.Done(),
+		Clock:          o.Clock,
 	})
 	config := &apiserver.Config{
 		GenericConfig: generic,
@@ -184,6 +185,7 @@ func (o *Options) serve(ctx context.Context) error {
 			LeaderChanged: o.leaderChanged,
 			Observer:      acting,
 			Trees:         acting.Source(),
+			Clock:         o.Clock,
 			Performed:     apiserver.NewVerbEvents(ctx, clients.host),
 		},
 	}

@@ -167,7 +167,7 @@ func (o *Options) removeEmptyStore(ctx context.Context) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir)
+	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir, o.EtcdQuotaBytes)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (o *Options) openStore(ctx context.Context) (release func(), err error) {
 	if _, err := os.Stat(filepath.Join(o.DataDir, etcdFolder)); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no store in --data-dir %s", o.DataDir)
 	}
-	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir)
+	etcd, err := StartEmbeddedEtcd(ctx, o.DataDir, o.EtcdQuotaBytes)
 	if errors.Is(err, errDirInUse) {
 		*servers = []string{"unix://" + socketOf(o.DataDir)}
 		return func() {}, nil

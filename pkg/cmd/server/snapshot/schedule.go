@@ -18,7 +18,7 @@ import (
 const (
 	// look is how often it is asked whether a snapshot is due, and how long one that failed waits.
 	look = time.Minute
-	// saveTimeout is how long one snapshot may take: a full database of 8 GiB at 10 MB a second.
+	// saveTimeout is how long one snapshot may take: a full database of 4 GiB at 5 MB a second.
 	saveTimeout = 15 * time.Minute
 	// roomFor is for how many more snapshots of the present size there has to be room, lest it be warned.
 	roomFor = 2
