@@ -208,7 +208,7 @@ test-hosts: localcluster prometheus ## Run everything end to end on older versio
 	done
 
 .PHONY: test-long
-test-long: localcluster $(NODE_PACKAGES) ## Run what takes too long for every change: more random cases, everything again and again.
+test-long: localcluster node-packages ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
 	$(MAKE) test-simulator JOURNEYS=300000 JOURNEYS_SEED=$$RANDOM
 	$(MAKE) test-mutation MUTANTS=all
