@@ -121,6 +121,7 @@ func TestEveryValueChangesWhatIsRendered(t *testing.T) {
 		"imagePullSecrets": []any{map[string]any{"name": "pull"}},
 		"storage.size":     "20Gi", "storage.storageClassName": "fast", "snapshots.size": "20Gi", "snapshots.storageClassName": "cheap",
 		"externalEtcd.replicas": 5, "externalEtcd.servers": []any{"https://other.example.com:2379"}, "externalEtcd.prefix": "/sluice", "externalEtcd.clientSecret": "other",
+		"certManager.enabled": true, "certManager.issuer.name": "other", "certManager.issuer.kind": "Issuer", "certManager.issuer.group": "example.com",
 		"resources":    map[string]any{"limits": map[string]any{"memory": "1Gi"}},
 		"extraArgs":    []any{"--audit-log-maxage=7"},
 		"nodeSelector": map[string]any{"disk": "ssd"}, "podAnnotations": map[string]any{"example.com/team": "delivery"},
@@ -139,6 +140,9 @@ func TestEveryValueChangesWhatIsRendered(t *testing.T) {
 			base := map[string]any{"mode": mode}
 			if mode == "external-etcd" || v.path == "mode" {
 				base["externalEtcd"] = map[string]any{"servers": []any{"https://etcd.example.com:2379"}}
+			}
+			if strings.HasPrefix(v.path, "certManager.issuer.") {
+				base["certManager"] = map[string]any{"enabled": true, "issuer": map[string]any{"name": "company"}}
 			}
 			before := rendered(t, base)
 			set(base, v.path, other)
