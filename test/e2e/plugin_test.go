@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
@@ -163,6 +165,13 @@ func TestPluginRestartsInAWhile(t *testing.T) {
 		t.Errorf("asked at %s to restart in 3s, it is at %s and over at %s", asked, at, time.Now())
 	}
 	s.awaitPhase(r.Name, v1alpha1.RolloutPhaseHealthy)
+	// None of two may be missing, so there is a third while they are replaced.
+	s.until(time.Minute, "the spare pod is gone", func(ctx context.Context) string {
+		sets, err := s.Host.AppsV1().ReplicaSets(s.namespace).List(ctx, metav1.ListOptions{})
+		s.must(err)
+		rs := sets.Items[0]
+		return unless(*rs.Spec.Replicas == 2 && rs.Status.ObservedGeneration == rs.Generation && rs.Status.Replicas == 2 && len(s.podUIDs(r, "one")) == 2, "two pods")
+	})
 	after := s.podUIDs(r, "one")
 	for uid := range before {
 		if after[uid] {
