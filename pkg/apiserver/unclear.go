@@ -76,10 +76,13 @@ func (e explained) GuaranteedUpdate(ctx context.Context, key string, destination
 }
 
 // unchanged is true if an object is known to have this resourceVersion; also if that is empty, when an update did not even
-// come to read it.
+// come to read it. It is false when the time is over, however well etcd reads: it may refuse one write after another.
 func (e explained) unchanged(ctx context.Context, key, resourceVersion string, limit time.Time) bool {
+	if !pause(ctx, limit) {
+		return false
+	}
 	if resourceVersion == "" {
-		return pause(ctx, limit)
+		return true
 	}
 	now := e.newObject()
 	err := e.whenLed(ctx, limit, func() error { return e.Interface.Get(ctx, key, storage.GetOptions{}, now) })

@@ -8,8 +8,12 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/raft/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,6 +30,8 @@ type losing struct {
 	// lost are the writes to come of which nobody hears any more; made says whether they are made nevertheless.
 	lost int
 	made bool
+	// dropped is how many updates are refused at once, while reads go on.
+	dropped int
 	// unled is how many updates do not come to write.
 	unled int
 	// unread is how many reads find no leader yet.
@@ -47,6 +53,10 @@ func (l *losing) GuaranteedUpdate(ctx context.Context, _ string, _ runtime.Objec
 		return err
 	}
 	l.writes++
+	if l.dropped > 0 {
+		l.dropped--
+		return status.Error(codes.Unknown, raft.ErrProposalDropped.Error())
+	}
 	if l.lost == 0 {
 		l.version++
 		return nil
@@ -116,6 +126,23 @@ func TestAnUpdateWhoseLeaderHasGone(t *testing.T) {
 				t.Errorf("want 503 with Retry-After, got %v", err)
 			}
 		})
+	}
+}
+
+// A store that reads and does not write is not asked without a pause, nor for ever.
+func TestAnUpdateThatIsDroppedAgainAndAgain(t *testing.T) {
+	l := &losing{version: 1, dropped: 1 << 30}
+	e := explained{Interface: l, newObject: func() runtime.Object { return &rollouts.Rollout{} }, leaderChanged: func() <-chan struct{} { return nil }}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := e.GuaranteedUpdate(ctx, "/demo", &rollouts.Rollout{}, false, nil, func(input runtime.Object, _ storage.ResponseMeta) (runtime.Object, *uint64, error) {
+		return input, nil, nil
+	}, nil)
+	if ctx.Err() != nil || !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("want 503 before the caller has given up, got %v", err)
+	}
+	if most := int(clearWithin/askAgain) + 1; l.writes < 2 || l.writes > most {
+		t.Errorf("it was written %d times, want 2 to %d", l.writes, most)
 	}
 }
 
