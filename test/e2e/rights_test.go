@@ -41,7 +41,12 @@ func holdRights(c *cluster.Cluster) error {
 		fmt.Fprintln(os.Stderr, "whether every right of the server is used is not looked at: not all tests have run")
 		return nil
 	}
-	used, forbidden, err := requested(filepath.Join(c.Dir(), "log", "kube-apiserver-audit.log"))
+	// It is rotated when it is large.
+	logs, err := filepath.Glob(filepath.Join(c.Dir(), "log", "kube-apiserver-audit*.log"))
+	if err != nil {
+		return err
+	}
+	used, forbidden, err := requested(logs)
 	if err != nil {
 		return err
 	}
@@ -72,34 +77,45 @@ func instead(r right) right {
 }
 
 // requested is what the server did, each with and without the name of the object, and what it was not allowed to do.
-func requested(log string) (used map[right]bool, forbidden []string, err error) {
-	content, err := os.ReadFile(log)
-	if err != nil {
-		return nil, nil, err
-	}
+func requested(logs []string) (used map[right]bool, forbidden []string, err error) {
 	used = map[right]bool{}
-	for line := range strings.Lines(string(content)) {
-		var e auditv1.Event
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			return nil, nil, fmt.Errorf("%s: %q: %w", log, line, err)
+	for _, log := range logs {
+		content, err := os.ReadFile(log)
+		if err != nil {
+			return nil, nil, err
 		}
-		if e.ObjectRef == nil || e.ResponseStatus == nil {
-			continue
-		}
-		resource := strings.TrimSuffix(e.ObjectRef.Resource+"/"+e.ObjectRef.Subresource, "/")
-		r := right{e.Verb, e.ObjectRef.APIGroup, resource, e.ObjectRef.Name}
-		// A namespace that is going, and a quota, forbid as well; the decision tells them apart.
-		if e.ResponseStatus.Code == http.StatusForbidden && e.Annotations["authorization.k8s.io/decision"] == "forbid" {
-			if what := r.String(); !slices.Contains(forbidden, what) {
-				forbidden = append(forbidden, what)
+		for line := range strings.Lines(string(content)) {
+			if !strings.HasSuffix(line, "\n") {
+				break // It is being written.
 			}
-			continue
+			var e auditv1.Event
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				return nil, nil, fmt.Errorf("%s: %q: %w", log, line, err)
+			}
+			r, allowed := answered(&e)
+			switch {
+			case r == right{}:
+			case allowed:
+				used[r] = true
+				r.name = ""
+				used[r] = true
+			case !slices.Contains(forbidden, r.String()):
+				forbidden = append(forbidden, r.String())
+			}
 		}
-		used[r] = true
-		r.name = ""
-		used[r] = true
 	}
 	return used, forbidden, nil
+}
+
+// answered is the right that a request took, and whether it was there; no right if it was about no resource. A namespace
+// that is going, and a quota, forbid as well; the decision tells them apart.
+func answered(e *auditv1.Event) (r right, allowed bool) {
+	if e.ObjectRef == nil || e.ResponseStatus == nil {
+		return right{}, false
+	}
+	resource := strings.TrimSuffix(e.ObjectRef.Resource+"/"+e.ObjectRef.Subresource, "/")
+	refused := e.ResponseStatus.Code == http.StatusForbidden && e.Annotations["authorization.k8s.io/decision"] == "forbid"
+	return right{e.Verb, e.ObjectRef.APIGroup, resource, e.ObjectRef.Name}, !refused
 }
 
 // grantedIn are the rights of the roles that ship for a server that is alone.

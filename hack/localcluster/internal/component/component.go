@@ -142,6 +142,8 @@ func (l Layout) apiServer() Component {
 		"--profiling=false",
 		"--audit-policy-file="+l.Config(auditFile),
 		"--audit-log-path="+filepath.Join(l.Dir, "log", KubeAPIServer+"-audit.log"),
+		// Of 100 MB each, beside the one that is written.
+		"--audit-log-maxbackup=5",
 	)
 	return l.hostComponent(KubeAPIServer, "/readyz", append(args, l.apiServerPlace()...)...)
 }
