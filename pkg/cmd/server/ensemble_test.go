@@ -305,12 +305,18 @@ func (e *ensemble) put(t *testing.T, i int, key string) {
 	})
 }
 
-// await repeats what etcd refuses for a while after a member has come or gone.
+// tryTimeout bounds one try of what is awaited. Raft drops a change of the membership while the leader has not applied the
+// one before, and then etcd answers no more; so it is to be asked again, as member.Peers does.
+const tryTimeout = 5 * time.Second
+
+// await repeats what etcd refuses, or drops, for a while after a member has come or gone.
 func await(t *testing.T, do func(context.Context) error) {
 	t.Helper()
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		last = do(ctx)
+		bounded, cancel := context.WithTimeout(ctx, tryTimeout)
+		defer cancel()
+		last = do(bounded)
 		return last == nil, nil
 	})
 	if err != nil {
