@@ -22,6 +22,8 @@ BENCH_FLAGS ?=
 PLATFORMS ?= linux/amd64,linux/arm64
 # The versions of Kubernetes of "make test-hosts", besides the newest, which all other tests have.
 HOSTS ?= 1.34
+# The version before, which "make test-adjacent" runs beside this one: a commit or a tag.
+OLDER ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),88edef233df133cb0634a28d516d48cebc482c64)
 # How many journeys "make test-simulator" makes, and what their seeds count from.
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
@@ -170,7 +172,7 @@ test: verify test-unit test-simulator test-mutation test-integration test-instal
 .PHONY: test-unit
 test-unit: prometheus ## Run the unit tests.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
-	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/argocd/... ./test/conformance ./test/metrics ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/... ./test/reliability
+	$(GO) test -buildvcs=false $(RACE) ./cmd/... ./pkg/... ./hack/... ./test/architecture ./test/argocd/... ./test/conformance ./test/metrics ./test/benchmark/... ./test/demo/... ./test/demoapp/... ./test/traffic/... ./test/picture/... ./test/cluster/... ./test/contest/... ./test/reliability ./test/rbac
 	$(GO) -C hack/localcluster test -buildvcs=false ./internal/...
 
 # Without the race detector: a journey has no goroutines, and there are to be many.
@@ -207,6 +209,15 @@ test-hosts: localcluster prometheus ## Run everything end to end on older versio
 	  SLUICE_HOST=$$host $(GO) -C test/install test -buildvcs=false -count=1 -timeout 30m -run '^TestAControlPlaneAcceptsAll$$' .; \
 	done
 
+# The version before is built from the history of the repository.
+.PHONY: test-adjacent
+test-adjacent: localcluster ## Have this version serve side by side with the one before: OLDER=COMMIT.
+	@mkdir -p _local/older/source
+	git archive $(OLDER) | tar -x -C _local/older/source
+	$(GO) -C _local/older/source build -buildvcs=false -o $(CURDIR)/_local/older/sluice-apiserver ./cmd/apiserver
+	@rm -rf _local/older/source
+	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m -v ./test/integration -run '^TestTwoVersionsServeSideBySide$$' -older=$(CURDIR)/_local/older/sluice-apiserver
+
 .PHONY: test-long
 test-long: localcluster node-packages ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
@@ -215,7 +226,8 @@ test-long: localcluster node-packages ## Run what takes too long for every chang
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration -run '^TestCertificatesAreReplacedUnderLoad$$' -v -certificates.lifetime=1m
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
 	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
+	$(MAKE) test-adjacent
 	$(MAKE) test-hosts
 	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
-	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=30
+	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=9
 	$(MAKE) reliability

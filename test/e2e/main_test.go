@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sluice.dev/sluice/test/cluster"
+	"sluice.dev/sluice/test/rbac"
 )
 
 const (
@@ -81,7 +82,7 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 		return code, nil
 	}
 	if code == 0 {
-		err = holdRights(local)
+		err = rbac.Hold(local, rbac.Alone)
 	}
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()

@@ -6,5 +6,7 @@
 // see is measured.
 //
 // It has a control plane of its own, and needs Linux and root, as its node does. -ha.rounds says how often a replica
-// is killed. The package may import test/cluster and clients.
+// is killed, -ha.interval how much time there is between two deaths. What is under way to a replica that dies is lost, be
+// it killed often or rarely; so how many of all requests are lost depends on that time. The package may import
+// test/cluster, test/rbac and clients.
 package ha

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sluice.dev/sluice/test/cluster"
+	"sluice.dev/sluice/test/rbac"
 )
 
 // directoryVariable names the folder of a control plane to use, which then stays up.
@@ -74,10 +75,13 @@ func run(ctx context.Context, m *testing.M) (code int, err error) {
 		os.Exit(1)
 	})()
 	code = m.Run()
+	if code == 0 {
+		err = rbac.Hold(local, rbac.Members)
+	}
 	if theirs {
-		return code, nil
+		return code, err
 	}
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	return code, local.Down(down)
+	return code, errors.Join(err, local.Down(down))
 }

@@ -22,14 +22,17 @@ import (
 	"sluice.dev/sluice/test/cluster"
 )
 
-var rounds = flag.Int("ha.rounds", 9, "how often a replica is killed; every third time it loses its disk too")
+var (
+	rounds   = flag.Int("ha.rounds", 9, "how often a replica is killed; every third time it loses its disk too")
+	interval = flag.Duration("ha.interval", 2*time.Minute, "time from one death to the next, if what has died is back by then")
+)
 
 const (
 	system   = "sluice-system"
 	set      = "sluice-apiserver"
 	selector = "app.kubernetes.io/name=sluice,app.kubernetes.io/component=apiserver"
 	lease    = "sluice-controller"
-	// settled is how long the members are left alone between two deaths: what has just come back has to be known.
+	// settled is how long the members are left alone between two deaths, at least: what has just come back has to be known.
 	settled = 8 * time.Second
 	// actsWithin is how soon the controller acts again after its leader has died.
 	actsWithin = 5 * time.Second
@@ -116,7 +119,9 @@ func TestThreeReplicas(t *testing.T) {
 			dies(t, round%3, round%3 == 2)
 		}
 		f := l.take()
-		t.Logf("%d deaths: %s", *rounds, f)
+		bad := len(f.failed) + len(f.late)
+		t.Logf("%d deaths in %v: %s; each took %.1f requests, as many as are sent in %.0f ms", *rounds, f.over.Round(time.Second), f,
+			float64(bad)/float64(*rounds), 1000*float64(bad)/float64(*rounds)/f.rate())
 		if f.good() < 99.9 {
 			t.Errorf("want 99.9 %% answered within %v:\n%s", promised, strings.Join(append(f.failed, f.late...), "\n"))
 		}
@@ -176,7 +181,7 @@ func dies(t *testing.T, i int, wiped bool) {
 	began := time.Now()
 	ready(t, pod.UID)
 	t.Logf("%s was killed, disk wiped: %v; ready again after %v", pod.Name, wiped, time.Since(began).Round(100*time.Millisecond))
-	time.Sleep(settled)
+	time.Sleep(max(settled, *interval-time.Since(began)))
 }
 
 // volume is where the volume of a replica is on the node.

@@ -41,6 +41,7 @@ func TestTheHostRefuses(t *testing.T) {
 		end         func(context.Context) error
 	}{
 		{reliability.PolicyRefuses, faultPolicy, beginPolicy, endPolicy},
+		{reliability.WebhookRefuses, faultWebhook, beginWebhook, endWebhook},
 		{reliability.QuotaRefuses, faultQuota, func(t *testing.T) { beginQuota(t, f.all()) }, func(ctx context.Context) error {
 			return host.Host.CoreV1().ResourceQuotas(metav1.NamespaceDefault).Delete(ctx, faultQuota, metav1.DeleteOptions{})
 		}},
@@ -126,11 +127,11 @@ func beginPolicy(t *testing.T) {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	awaitPolicy(t)
+	awaitRefusal(t, faultPolicy)
 }
 
-// awaitPolicy waits until the host applies the policy, which it learns of by a watch.
-func awaitPolicy(t *testing.T) {
+// awaitRefusal waits until the host refuses in this name, as it has learnt by a watch that it is to.
+func awaitRefusal(t *testing.T, name string) {
 	t.Helper()
 	client := host.Host.AppsV1().ReplicaSets(metav1.NamespaceDefault)
 	sets, err := client.List(t.Context(), metav1.ListOptions{})
@@ -140,10 +141,10 @@ func awaitPolicy(t *testing.T) {
 	more := []byte(`{"spec":{"replicas":1000}}`)
 	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		_, err := client.Patch(ctx, sets.Items[0].Name, types.MergePatchType, more, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
-		return err != nil && strings.Contains(err.Error(), faultPolicy), nil
+		return err != nil && strings.Contains(err.Error(), name), nil
 	})
 	if err != nil {
-		t.Fatalf("the host does not apply the policy: %v", err)
+		t.Fatalf("the host does not refuse in the name of %s: %v", name, err)
 	}
 }
 

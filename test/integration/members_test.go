@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,8 +30,10 @@ import (
 
 // replica is one of three servers, each a process of its own.
 type replica struct {
-	name      string
-	dir       string
+	name string
+	dir  string
+	// program is what it runs; empty for the server that is under test.
+	program   string
 	arguments []string
 	process   *exec.Cmd
 	// once answers as the server does, without trying again.
@@ -40,6 +43,19 @@ type replica struct {
 
 // replicas starts three at once.
 func replicas(t *testing.T, namespace string) []*replica {
+	t.Helper()
+	all := newReplicas(t, namespace)
+	for _, r := range all {
+		r.run(t)
+	}
+	for _, r := range all {
+		r.ready(t)
+	}
+	return all
+}
+
+// newReplicas are three that have not been started.
+func newReplicas(t *testing.T, namespace string) []*replica {
 	t.Helper()
 	forgetReplicaSets(t)
 	root, err := os.MkdirTemp("", "sluice-replicas-")
@@ -83,12 +99,6 @@ func replicas(t *testing.T, namespace string) []*replica {
 		}
 		os.RemoveAll(root)
 	})
-	for _, r := range all {
-		r.run(t)
-	}
-	for _, r := range all {
-		r.ready(t)
-	}
 	return all
 }
 
@@ -127,7 +137,7 @@ func (r *replica) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	r.process = exec.Command(os.Args[0], r.arguments...)
+	r.process = exec.Command(cmp.Or(r.program, os.Args[0]), r.arguments...)
 	r.process.Env = append(os.Environ(), serverVariable+"=1")
 	r.process.Stdout, r.process.Stderr = log, log
 	if err := r.process.Start(); err != nil {

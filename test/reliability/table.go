@@ -52,6 +52,7 @@ const (
 	APIServerKilled  = "kube-apiserver of the host is killed, and started again"
 	HostEtcdKilled   = "etcd of the host is killed, and started again"
 	PolicyRefuses    = "a policy of the host refuses more pods"
+	WebhookRefuses   = "a webhook of the host refuses more pods"
 	QuotaRefuses     = "a quota of the host refuses ReplicaSets"
 	ClockForward     = "the clock jumps an hour forward"
 	ClockBack        = "the clock jumps an hour back"
@@ -63,7 +64,7 @@ const (
 
 // faults are all of them, in the order of the document.
 var faults = []string{HostCloses, HostHangs, HostSlow, HostRefuses429, HostRefuses500, WatchesEnd, WatchesCompacted,
-	APIServerKilled, HostEtcdKilled, PolicyRefuses, QuotaRefuses, ClockForward, ClockBack, Flood, StoreFull, FullOfRollouts, DiskFull}
+	APIServerKilled, HostEtcdKilled, PolicyRefuses, WebhookRefuses, QuotaRefuses, ClockForward, ClockBack, Flood, StoreFull, FullOfRollouts, DiskFull}
 
 // Seen is what a test of a fault has seen. It is for people: what must not be fails the test.
 type Seen struct {
