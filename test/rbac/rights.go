@@ -18,7 +18,9 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/yaml"
 
 	"sluice.dev/sluice/pkg/cmd/server/member"
@@ -83,8 +85,39 @@ func Hold(c *cluster.Cluster, roles Roles) error {
 	if err != nil {
 		return err
 	}
+	if granted, err = onHost(c.Host.Discovery(), granted); err != nil {
+		return err
+	}
 	fmt.Fprintf(os.Stderr, "%s have %d rights, and the server used %d different ones\n", strings.Join(roles.Files, " and "), len(granted), len(used))
 	return roles.compare(granted, used, forbidden)
+}
+
+// onHost are the rights on what the host has: an older one lacks some resources, and what Sluice would do with them is not
+// done there.
+func onHost(host discovery.DiscoveryInterface, all []Right) (there []Right, err error) {
+	_, lists, err := host.ServerGroupsAndResources()
+	if err != nil {
+		return nil, err
+	}
+	has := map[schema.GroupResource]bool{}
+	for _, list := range lists {
+		version, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			return nil, err
+		}
+		for _, resource := range list.APIResources {
+			has[schema.GroupResource{Group: version.Group, Resource: resource.Name}] = true
+		}
+	}
+	for _, r := range all {
+		resource, _, _ := strings.Cut(r.Resource, "/")
+		if has[schema.GroupResource{Group: r.Group, Resource: resource}] {
+			there = append(there, r)
+		} else {
+			fmt.Fprintf(os.Stderr, "whether the right to %s is used is not looked at: this cluster has no such resource\n", r)
+		}
+	}
+	return there, nil
 }
 
 // compare is an error for each right that was lacking, and for each that was not used.

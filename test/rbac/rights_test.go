@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 )
 
 const repository = "../.."
@@ -40,6 +43,17 @@ func TestEveryRightIsHeld(t *testing.T) {
 				used[r] = true
 			}
 		}
+	}
+}
+
+// What a host does not have needs no right there.
+func TestWhatAnOlderHostLacks(t *testing.T) {
+	host := fake.NewClientset()
+	host.Resources = []*metav1.APIResourceList{{GroupVersion: "apps/v1", APIResources: []metav1.APIResource{{Name: "replicasets"}}}}
+	scale := Right{"patch", "apps", "replicasets/scale", ""}
+	there, err := onHost(host.Discovery(), []Right{{"list", "admissionregistration.k8s.io", "mutatingadmissionpolicies", ""}, scale, {"list", "", "replicasets", ""}})
+	if err != nil || !slices.Equal(there, []Right{scale}) {
+		t.Errorf("got %v, %v", there, err)
 	}
 }
 
