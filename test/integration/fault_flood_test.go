@@ -23,6 +23,8 @@ const (
 	// floodRate is how many events a second there are in the flood that the document tells of, as long as the machine can
 	// take them. With the race detector, on one that does other things besides, fewer are a flood, too.
 	floodRate, briefFloodRate = 10_000, 500
+	// floodShare is how much of the flood that the document tells of has to be taken.
+	floodShare = 0.9
 	// floodMemory is by how much the memory of the process may grow in a flood: events that nobody keeps up with wait
 	// there, and those of half a minute are more than 600 MiB. Unit: bytes.
 	floodMemory = 256 << 20
@@ -58,6 +60,9 @@ func TestAFloodOfEvents(t *testing.T) {
 		spent = processorTime(t) - spent
 		if sent == 0 {
 			t.Error("no event was taken")
+		}
+		if due := floodShare * floodRate * took.Seconds(); reliability.Long() && float64(sent) < due {
+			t.Errorf("%d events were taken in %v, want at least %.0f", sent, took, due)
 		}
 		if most > before+floodMemory {
 			t.Errorf("%d MiB of memory were in use, and %d before", most>>20, before>>20)
