@@ -5,10 +5,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"sluice.dev/sluice/test/benchmark/internal/figures"
@@ -80,32 +84,63 @@ func (r results) text(out io.Writer) error {
 	return err
 }
 
-// save writes the results as a page of the documentation.
-func (r results) save(path string) error {
-	var page bytes.Buffer
-	fmt.Fprintf(&page, `# Benchmarks
+// pageHead begins the page of the documentation, sectionMark each of its sections.
+const (
+	pageHead = `# Benchmarks
 
 <!-- Written by go run ./test/benchmark --markdown; do not edit. -->
 
 What Sluice does is compared with a peer that does the same work on the same control plane in the same run. The ratio
 is Sluice / peer.
+`
+	sectionMark = "\n## "
+)
 
-%s
-`, r.conditions())
+// save writes the results into the page of the documentation. Sections of what was not measured now stay as they are.
+func (r results) save(path string) error {
+	before, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	page, err := r.page(string(before))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(page), 0o644)
+}
+
+// page is the page with the results in place of earlier ones, new sections last.
+func (r results) page(before string) (string, error) {
+	sections := strings.Split(before, sectionMark)[1:]
 	for _, s := range r.sections() {
-		fmt.Fprintf(&page, "\n## %s\n\n%s\n\n%s.\n", s.title, s.text, s.measured)
-		for i, table := range s.tables {
-			if i > 0 {
-				fmt.Fprint(&page, "\nWhere that comes from:\n")
-			}
-			fmt.Fprintln(&page)
-			if err := table.Markdown(&page); err != nil {
-				return err
-			}
+		text, err := r.markdown(s)
+		if err != nil {
+			return "", err
+		}
+		at := slices.IndexFunc(sections, func(section string) bool { return strings.HasPrefix(section, s.title+"\n") })
+		if at < 0 {
+			sections = append(sections, text)
+		} else {
+			sections[at] = text
 		}
 	}
-	fmt.Fprintf(&page, "\nTo repeat this, with nothing but Go: `%s`\n", r.command())
-	return os.WriteFile(path, page.Bytes(), 0o644)
+	return strings.Join(append([]string{pageHead}, sections...), sectionMark), nil
+}
+
+// markdown is a section of the page, from its title on.
+func (r results) markdown(s section) (string, error) {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "%s\n\n%s\n\n%s.\n\n%s To repeat this, with nothing but Go: `%s`\n", s.title, s.text, s.measured, r.conditions(), r.command())
+	for i, table := range s.tables {
+		if i > 0 {
+			fmt.Fprint(&out, "\nWhere that comes from:\n")
+		}
+		fmt.Fprintln(&out)
+		if err := table.Markdown(&out); err != nil {
+			return "", err
+		}
+	}
+	return out.String(), nil
 }
 
 // anyMissed says whether any goal of any part was missed.
