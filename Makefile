@@ -23,7 +23,7 @@ PLATFORMS ?= linux/amd64,linux/arm64
 # The versions of Kubernetes of "make test-hosts", besides the newest, which all other tests have.
 HOSTS ?= 1.34
 # The version before, which "make test-adjacent" runs beside this one: a commit or a tag.
-OLDER ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),88edef233df133cb0634a28d516d48cebc482c64)
+OLDER ?= $(or $(shell git describe --tags --abbrev=0 HEAD^ 2>/dev/null),88edef233df133cb0634a28d516d48cebc482c64)
 # How many journeys "make test-simulator" makes, and what their seeds count from.
 JOURNEYS ?= 100000
 JOURNEYS_SEED ?= 1
@@ -186,6 +186,7 @@ test-mutation: ## Break the engine in small ways, one after another: its tests m
 
 .PHONY: test-integration
 test-integration: localcluster ## Run the server with an embedded etcd in process.
+	@echo "whether two versions serve side by side is not tested here, but by make test-adjacent" >&2
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration/...
 
 .PHONY: test-install
@@ -212,7 +213,7 @@ test-hosts: localcluster prometheus ## Run everything end to end on older versio
 # The version before is built from the history of the repository.
 .PHONY: test-adjacent
 test-adjacent: localcluster ## Have this version serve side by side with the one before: OLDER=COMMIT.
-	@mkdir -p _local/older/source
+	@rm -rf _local/older && mkdir -p _local/older/source
 	git archive $(OLDER) | tar -x -C _local/older/source
 	$(GO) -C _local/older/source build -buildvcs=false -o $(CURDIR)/_local/older/sluice-apiserver ./cmd/apiserver
 	@rm -rf _local/older/source
@@ -229,5 +230,5 @@ test-long: localcluster node-packages ## Run what takes too long for every chang
 	$(MAKE) test-adjacent
 	$(MAKE) test-hosts
 	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
-	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/... -ha.rounds=9
+	$(GO) test -buildvcs=false -count=1 -timeout 60m -v ./test/ha/...
 	$(MAKE) reliability

@@ -14,15 +14,22 @@ import (
 	"sluice.dev/sluice/pkg/engine"
 )
 
+// fullyPromoted is a Rollout of three pods whose revision 4 is stable, and runs as this ReplicaSet.
+func fullyPromoted(rs *appsv1.ReplicaSet) *rollouts.Rollout {
+	hash := rs.Labels[rollouts.PodTemplateHashLabel]
+	r := &rollouts.Rollout{}
+	r.Name, r.UID, r.Generation = "demo", "lost", 1
+	r.Spec.Replicas, r.Spec.Template = ptr.To[int32](3), *engine.TemplateOf(rs)
+	r.Spec.Selector = rs.Spec.Selector.DeepCopy()
+	r.Spec.Strategy.Canary = &rollouts.CanaryStrategy{Steps: []rollouts.CanaryStep{weight(20), pause("")}}
+	r.Status.Revision, r.Status.CurrentPodHash, r.Status.StableRS = 4, hash, hash
+	return r
+}
+
 // A new version may name revisions by another hash: what an older one has named keeps its name, and nothing moves.
 func TestAnotherHashStartsNoRevision(t *testing.T) {
 	sets := []*appsv1.ReplicaSet{remaining("named-by-another-version", 4, 3, 3)}
-	r := &rollouts.Rollout{}
-	r.Name, r.UID, r.Generation = "demo", "lost", 1
-	r.Spec.Replicas, r.Spec.Template = ptr.To[int32](3), *engine.TemplateOf(sets[0])
-	r.Spec.Selector = sets[0].Spec.Selector.DeepCopy()
-	r.Spec.Strategy.Canary = &rollouts.CanaryStrategy{Steps: []rollouts.CanaryStep{weight(20), pause("")}}
-	r.Status.Revision, r.Status.CurrentPodHash, r.Status.StableRS = 4, "named-by-another-version", "named-by-another-version"
+	r := fullyPromoted(sets[0])
 
 	if got := engine.Resolve(r, &r.Spec.Template, sets); got.Hash != r.Status.CurrentPodHash || got.Revision != 4 {
 		t.Errorf("the same manifest again is %+v, want revision 4 as it is named", got)
@@ -53,12 +60,7 @@ func TestOtherDefaultsOfTheHostStartNoRevision(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			sets := []*appsv1.ReplicaSet{remaining("before", 3, 0, 0), remaining("stable", 4, 3, 3)}
-			r := &rollouts.Rollout{}
-			r.Name, r.UID, r.Generation = "demo", "lost", 1
-			r.Spec.Replicas, r.Spec.Template = ptr.To[int32](3), *engine.TemplateOf(sets[1])
-			r.Spec.Selector = sets[1].Spec.Selector.DeepCopy()
-			r.Spec.Strategy.Canary = &rollouts.CanaryStrategy{Steps: []rollouts.CanaryStep{weight(20), pause("")}}
-			r.Status.Revision, r.Status.CurrentPodHash, r.Status.StableRS = 4, "stable", "stable"
+			r := fullyPromoted(sets[1])
 			row.had(&r.Spec.Template.Spec)
 			for _, rs := range sets {
 				row.has(&rs.Spec.Template.Spec)

@@ -4,17 +4,19 @@
 package integration
 
 import (
+	"context"
 	"flag"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -97,20 +99,7 @@ func (a *adjacent) replace(t *testing.T, i int, program string) {
 	r.program = program
 	r.run(t)
 	r.ready(t)
-	var seen []*v1alpha1.Rollout
-	for k := range a.all {
-		a.all[k].answers(t, "/readyz", http.StatusOK)
-		got, err := a.rollouts(k).Get(t.Context(), "moving", metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		seen = append(seen, got)
-	}
-	for _, got := range seen[1:] {
-		if !equality.Semantic.DeepEqual(got, seen[0]) {
-			t.Errorf("one replica answers %+v, another %+v", got, seen[0])
-		}
-	}
+	a.agree(t)
 	// The steps are promoted by the replica that is new and by another, and seen by the third.
 	for step, by := range []int{i, (i + 1) % 3} {
 		at := int32(2*step + 1)
@@ -133,6 +122,36 @@ func (a *adjacent) replace(t *testing.T, i int, program string) {
 	}
 	if len(sets) != 1 || sets[0].UID != a.sets[0].UID || sets[0].Generation != a.sets[0].Generation {
 		t.Errorf("nobody has touched its ReplicaSets %v, and they are %v", names(a.sets), names(sets))
+	}
+}
+
+// agree waits until all replicas are ready and tell of the same version of the Rollout, and fails if it is not the same
+// Rollout.
+func (a *adjacent) agree(t *testing.T) {
+	t.Helper()
+	for _, r := range a.all {
+		r.ready(t)
+	}
+	var seen []*v1alpha1.Rollout
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		seen = nil
+		for i := range a.all {
+			got, err := a.rollouts(i).Get(ctx, "moving", metav1.GetOptions{})
+			if err != nil {
+				return false, err
+			}
+			seen = append(seen, got)
+		}
+		// Whoever leads may write in between.
+		return !slices.ContainsFunc(seen, func(r *v1alpha1.Rollout) bool { return r.ResourceVersion != seen[0].ResourceVersion }), nil
+	})
+	if err != nil {
+		t.Fatalf("the replicas answer %+v: %v", seen, err)
+	}
+	for _, got := range seen[1:] {
+		if !equality.Semantic.DeepEqual(got, seen[0]) {
+			t.Errorf("one replica answers %+v, another %+v", got, seen[0])
+		}
 	}
 }
 
