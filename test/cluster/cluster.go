@@ -143,6 +143,25 @@ func (c *Cluster) Dir() string { return c.launcher.dir }
 // Repository is the source tree that it was built from.
 func (c *Cluster) Repository() string { return c.launcher.repository }
 
+// ModuleSource is the folder of the source of a module, at the version that a module of this repository pins in pins, its
+// folder below the root.
+func (c *Cluster) ModuleSource(ctx context.Context, pins, module string) (string, error) {
+	run := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		var complained bytes.Buffer
+		cmd.Dir, cmd.Stderr = filepath.Join(c.Repository(), pins), &complained
+		output, err := cmd.Output()
+		if err != nil {
+			return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, complained.String())
+		}
+		return strings.TrimSpace(string(output)), nil
+	}
+	if _, err := run("mod", "download", module); err != nil {
+		return "", err
+	}
+	return run("list", "-m", "-f", "{{.Dir}}", module)
+}
+
 // Start starts one component, with further arguments for this run, and waits until it is ready.
 func (c *Cluster) Start(ctx context.Context, name string, args ...string) error {
 	return c.launcher.run(ctx, append([]string{"start", name, "--"}, args...)...)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,15 +22,10 @@ import (
 // hack/certmanager pins. Nobody acts on them.
 func (s *scenario) serveCertManager() {
 	s.Helper()
-	list := exec.CommandContext(s.ctx(), "go", "list", "-m", "-mod=mod", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager")
-	list.Dir, list.Stderr = filepath.Join(local.Repository(), "hack", "certmanager"), os.Stderr
-	download := exec.CommandContext(s.ctx(), "go", "mod", "download", "github.com/cert-manager/cert-manager")
-	download.Dir, download.Stderr = list.Dir, os.Stderr
-	s.must(download.Run())
-	folder, err := list.Output()
+	folder, err := s.ModuleSource(s.ctx(), "hack/certmanager", "github.com/cert-manager/cert-manager")
 	s.must(err)
 	for _, kind := range []string{"issuers", "certificates"} {
-		data, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(folder)), "deploy", "crds", "cert-manager.io_"+kind+".yaml"))
+		data, err := os.ReadFile(filepath.Join(folder, "deploy", "crds", "cert-manager.io_"+kind+".yaml"))
 		s.must(err)
 		crd := &unstructured.Unstructured{}
 		s.must(yaml.Unmarshal(data, &crd.Object))

@@ -77,27 +77,54 @@ func ready(t *testing.T, before ...types.UID) {
 	}
 }
 
+// uids are those of the pods of the server.
+func uids(t *testing.T) []types.UID {
+	t.Helper()
+	pods, err := local.Pods(system, selector).Now(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []types.UID
+	for _, pod := range pods {
+		found = append(found, pod.UID)
+	}
+	return found
+}
+
+// threeReplicas puts three in place of the one that the control plane came with, unless that has been done.
+func threeReplicas(t *testing.T) {
+	t.Helper()
+	found, err := local.Host.AppsV1().StatefulSets(system).Get(t.Context(), set, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *found.Spec.Replicas == 3 {
+		return
+	}
+	kubectl(t, "-n", system, "delete", "statefulset", set, "--cascade=foreground")
+	kubectl(t, "apply", "-k", filepath.Join(local.Repository(), "artifacts", "overlays", "ha"))
+	ready(t)
+}
+
 // Everything happens to one installation, one thing after the other, as in its life.
 func TestThreeReplicas(t *testing.T) {
 	namespace := "ha-test"
 	kubectl(t, "create", "namespace", namespace)
 	kubectl(t, "create", "namespace", namespace+"-leader")
 	rollouts := local.Sluice.SluiceV1alpha1().Rollouts(namespace)
-	uids := map[string]types.UID{}
+	made := map[string]types.UID{}
 	for i := range writers {
 		created, err := rollouts.Create(t.Context(), newRollout(application(i)), metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		uids[created.Name] = created.UID
+		made[created.Name] = created.UID
 	}
 
 	began := time.Now()
-	kubectl(t, "-n", system, "delete", "statefulset", set, "--cascade=foreground")
-	kubectl(t, "apply", "-k", filepath.Join(local.Repository(), "artifacts", "overlays", "ha"))
-	ready(t)
+	threeReplicas(t)
 	t.Logf("from one to three replicas in %v", time.Since(began).Round(time.Second))
-	for name, uid := range uids {
+	for name, uid := range made {
 		if r, err := rollouts.Get(t.Context(), name, metav1.GetOptions{}); err != nil || r.UID != uid {
 			t.Errorf("%s had UID %s before, and is %v now: %v", name, uid, r, err)
 		}
@@ -131,15 +158,7 @@ func TestThreeReplicas(t *testing.T) {
 
 	t.Run("all three are replaced", func(t *testing.T) {
 		l.take()
-		pods, err := local.Host.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var before []types.UID
-		for _, pod := range pods.Items {
-			before = append(before, pod.UID)
-		}
-		began := time.Now()
+		before, began := uids(t), time.Now()
 		kubectl(t, "-n", system, "rollout", "restart", "statefulset", set)
 		ready(t, before...)
 		f := l.take()
@@ -152,7 +171,7 @@ func TestThreeReplicas(t *testing.T) {
 	l.stop()
 	l.clients.Wait()
 	l.verify(t, rollouts)
-	for name, uid := range uids {
+	for name, uid := range made {
 		if r, err := rollouts.Get(t.Context(), name, metav1.GetOptions{}); err != nil || r.UID != uid {
 			t.Errorf("%s had UID %s at first, and is %v now: %v", name, uid, r, err)
 		}

@@ -5,8 +5,6 @@ package real
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,16 +38,9 @@ func (s *scenario) defineArgo() {
 // argo is the folder of the source of Argo Rollouts.
 func (s *scenario) argo() string {
 	s.Helper()
-	const module = "github.com/argoproj/argo-rollouts"
-	run := func(args ...string) string {
-		cmd := exec.CommandContext(s.ctx(), "go", args...)
-		cmd.Dir, cmd.Stderr = filepath.Join(s.Repository(), "hack", "argo"), os.Stderr
-		output, err := cmd.Output()
-		s.must(err)
-		return strings.TrimSpace(string(output))
-	}
-	run("mod", "download", module)
-	return run("list", "-m", "-f", "{{.Dir}}", module)
+	folder, err := s.ModuleSource(s.ctx(), "hack/argo", "github.com/argoproj/argo-rollouts")
+	s.must(err)
+	return folder
 }
 
 // namesAreArgos fails the test unless the short names mean the Rollouts of Argo, and the whole name means ours.
