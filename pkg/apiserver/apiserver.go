@@ -120,7 +120,7 @@ func (c completedConfig) New() (*Server, error) {
 		},
 		Trees:          c.ExtraConfig.Trees,
 		Codecs:         Codecs,
-		Negotiated:     quantityNamer{Codecs},
+		Negotiated:     namingQuantities,
 		ParameterCodec: ParameterCodec,
 	}.New()
 	if err != nil {

@@ -17,6 +17,10 @@ type quantityNamer struct {
 	runtime.NegotiatedSerializer
 }
 
+func namingQuantities(serializers runtime.NegotiatedSerializer) runtime.NegotiatedSerializer {
+	return quantityNamer{serializers}
+}
+
 // SupportedMediaTypes returns those of the serializer, with decoders that name the field.
 func (n quantityNamer) SupportedMediaTypes() []runtime.SerializerInfo {
 	infos := n.NegotiatedSerializer.SupportedMediaTypes()

@@ -26,8 +26,9 @@ type StorageProvider struct {
 	Trees rollouttree.Source
 	// Codecs encode and decode every served version.
 	Codecs serializer.CodecFactory
-	// Negotiated are the codecs as the requests of clients are decoded with; Codecs if nil.
-	Negotiated runtime.NegotiatedSerializer
+	// Negotiated makes of the serializers of the group, which write lists item by item, those that clients talk to; nil
+	// for the same.
+	Negotiated func(runtime.NegotiatedSerializer) runtime.NegotiatedSerializer
 	// ParameterCodec decodes the options in query parameters.
 	ParameterCodec runtime.ParameterCodec
 }
@@ -51,7 +52,7 @@ func (p StorageProvider) New() (*genericapiserver.APIGroupInfo, *rollout.Storage
 	}
 	group := genericapiserver.NewDefaultAPIGroupInfo(rollouts.GroupName, p.Rollout.Scheme, p.ParameterCodec, p.Codecs)
 	if p.Negotiated != nil {
-		group.NegotiatedSerializer = p.Negotiated
+		group.NegotiatedSerializer = p.Negotiated(group.NegotiatedSerializer)
 	}
 	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = served
 	return &group, storage, nil
