@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/test/benchmark/internal/plane"
@@ -23,6 +24,8 @@ const (
 	idleNamespaces = 10
 	// idleSenders is how many are created at the same time.
 	idleSenders = 32
+	// compactionInterval is how often the server has its store compacted, by default.
+	compactionInterval = 5 * time.Minute
 	// listSamples is how often all are listed in each way.
 	listSamples = 5
 )
@@ -72,7 +75,7 @@ func (c *Clients) Idle(ctx context.Context, p *plane.Plane, r Rest) (result Idle
 		namespaces = append(namespaces, fmt.Sprintf("%s-%d", r.Prefix, i))
 	}
 	act := func() error {
-		steps := []func(context.Context, *plane.Plane, Rest, []string, *Idle) error{c.createIdle, c.rest, c.listAll, c.restart, c.failOver}
+		steps := []func(context.Context, *plane.Plane, Rest, []string, *Idle) error{c.createIdle, c.settle, c.rest, c.listAll, c.restart, c.failOver}
 		for _, step := range steps {
 			if err := step(ctx, p, r, namespaces, &result); err != nil {
 				return err
@@ -138,6 +141,25 @@ func (c *Clients) createIdle(ctx context.Context, _ *plane.Plane, r Rest, namesp
 	}
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	return nil
+}
+
+// settle waits until what creating them has left is gone: the server has the store forget what is older than its last
+// compaction but one, so after two of them nothing else happens than what happens for ever.
+func (c *Clients) settle(ctx context.Context, p *plane.Plane, _ Rest, _ []string, _ *Idle) error {
+	before, err := p.Metrics(ctx, plane.SluiceAPIServer)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*compactionInterval)
+	defer cancel()
+	err = wait.PollUntilContextCancel(ctx, compactionInterval/100, true, func(ctx context.Context) (bool, error) {
+		now, err := p.Metrics(ctx, plane.SluiceAPIServer)
+		return err == nil && now.Added(before, "grpc_client_handled_total", plane.Labels{"grpc_method": {"Compact"}}) >= 2, err
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the store of Sluice to be compacted twice: %w", err)
 	}
 	return pause(ctx, eventWindow)
 }
