@@ -58,9 +58,10 @@ func (r results) idleRollouts() section {
 	return section{
 		title: "Many idle Rollouts",
 		text: `Rollouts of four steps and no pods, each with its ReplicaSet, on one server with its etcd inside; beside them as many
-Deployments, paused and without ReplicaSets, in kube-apiserver. After all was created and told, and the store has been compacted
-twice, so that nothing is left of it to be done, nothing is done for the time below. A list is of all namespaces at once, as of now, through kube-apiserver, from the request to the last byte, the median of
-five. Then the server is ended and started again on the same store; the time is that of its process until it is ready. At last
+Deployments, paused and without ReplicaSets, in kube-apiserver. After all was created and told, and the store has been
+compacted twice, so that nothing is left of that to be done, nothing is done for the time below. A list is of all namespaces
+at once, as of now, through kube-apiserver, from the request to the last byte, the median of five. Then the server is ended
+and started again on the same store; the time is that of its process until it is ready. At last
 a second server leads, and is killed: the time is until the first has acted on a Rollout that was created after that.`,
 		measured: fmt.Sprintf("%d Rollouts and %d Deployments, %v", r.rollouts, r.rollouts, r.idle),
 		tables: []figures.Table{{Peer: "Deployment", Rows: []figures.Row{
