@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -75,6 +78,40 @@ func (c *Cluster) Pods(namespace, selector string) Source[*corev1.Pod] {
 		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
 			return client.Watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: version})
 		},
+	}
+}
+
+// Object is one object of a kind that has no client of its own here; namespace is empty for one that is in none.
+func (c *Cluster) Object(resource schema.GroupVersionResource, namespace, name string) Source[*unstructured.Unstructured] {
+	client, only := c.Dynamic.Resource(resource).Namespace(namespace), "metadata.name="+name
+	return Source[*unstructured.Unstructured]{
+		Title: strings.TrimSuffix(resource.Resource, "s") + " " + name,
+		List: func(ctx context.Context) (runtime.Object, error) {
+			return client.List(ctx, metav1.ListOptions{FieldSelector: only})
+		},
+		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
+			return client.Watch(ctx, metav1.ListOptions{FieldSelector: only, ResourceVersion: version})
+		},
+	}
+}
+
+// Condition is what Await is to wait for until an object is there and has a condition that is true. "kubectl wait" gives up on
+// an object that has no conditions yet.
+func Condition(name string) func([]*unstructured.Unstructured) string {
+	return func(found []*unstructured.Unstructured) string {
+		if len(found) == 0 {
+			return "it is not there"
+		}
+		conditions, _, err := unstructured.NestedSlice(found[0].Object, "status", "conditions")
+		if err != nil {
+			return err.Error()
+		}
+		for _, condition := range conditions {
+			if c, ok := condition.(map[string]any); ok && c["type"] == name && c["status"] == string(metav1.ConditionTrue) {
+				return ""
+			}
+		}
+		return fmt.Sprintf("it is not %s: %v", name, conditions)
 	}
 }
 

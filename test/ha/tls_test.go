@@ -32,6 +32,8 @@ import (
 const (
 	// servingSecret is where cert-manager puts the certificate, by artifacts/components/cert-manager.
 	servingSecret = "sluice-apiserver-tls"
+	// apiService is the registration of the group.
+	apiService = "v1alpha1.sluice.dev"
 	// renewedWithin is how long a renewed certificate may take until all replicas serve it: the kubelet brings a changed
 	// Secret into a pod with its next look at it, within a minute and a half.
 	renewedWithin = 4 * time.Minute
@@ -39,6 +41,7 @@ const (
 
 var (
 	certificates = schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
+	definitions  = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	apiServices  = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
 )
 
@@ -77,7 +80,7 @@ func TestCertManager(t *testing.T) {
 	first := issued(t)
 	ready(t, before...)
 	allServe(t, first.leaf)
-	kubectl(t, "wait", "apiservice/v1alpha1.sluice.dev", "--for=condition=Available", "--timeout=1m")
+	until(t, local.Object(apiServices, "", apiService), "Available")
 	takenOver := l.take()
 	t.Logf("taken over by cert-manager in %v: %s", time.Since(began).Round(time.Second), takenOver)
 	if takenOver.good() < 99 {
@@ -114,6 +117,16 @@ func unnoticed(t *testing.T, l *load) figures {
 	return f
 }
 
+// until waits until a condition of an object is true.
+func until(t *testing.T, object cluster.Source[*unstructured.Unstructured], condition string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := cluster.Await(ctx, object, cluster.Condition(condition)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // startCertManager installs the kinds of cert-manager, and runs it until the end of the test.
 func startCertManager(t *testing.T) {
 	t.Helper()
@@ -122,9 +135,8 @@ func startCertManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, kind := range []string{"issuers", "certificates", "certificaterequests"} {
-		definition := filepath.Join(source, "deploy", "crds", "cert-manager.io_"+kind+".yaml")
-		kubectl(t, "apply", "--server-side", "-f", definition)
-		kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "-f", definition)
+		kubectl(t, "apply", "--server-side", "-f", filepath.Join(source, "deploy", "crds", "cert-manager.io_"+kind+".yaml"))
+		until(t, local.Object(definitions, "", kind+".cert-manager.io"), "Established")
 	}
 	program := filepath.Join(t.TempDir(), "certmanager")
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Join(local.Repository(), "hack", "certmanager"), "-buildvcs=false", "-o", program, ".").CombinedOutput(); err != nil {
@@ -259,17 +271,7 @@ func trusted(ctx context.Context, t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	services, only := local.Dynamic.Resource(apiServices), "metadata.name=v1alpha1.sluice.dev"
-	source := cluster.Source[*unstructured.Unstructured]{
-		Title: "apiservice",
-		List: func(ctx context.Context) (runtime.Object, error) {
-			return services.List(ctx, metav1.ListOptions{FieldSelector: only})
-		},
-		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
-			return services.Watch(ctx, metav1.ListOptions{FieldSelector: only, ResourceVersion: version})
-		},
-	}
-	_, err = cluster.Await(ctx, source, func(found []*unstructured.Unstructured) string {
+	_, err = cluster.Await(ctx, local.Object(apiServices, "", apiService), func(found []*unstructured.Unstructured) string {
 		if len(found) == 0 {
 			return "it is not there"
 		}

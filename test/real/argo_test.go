@@ -8,8 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"sluice.dev/sluice/test/cluster"
 )
 
 // Beside Argo Rollouts the short names stay theirs, when it comes later. That it may come first, TestUninstall shows.
@@ -20,6 +24,8 @@ func TestArgoKeepsItsNames(t *testing.T) {
 	s.defineArgo()
 	s.namesAreArgos()
 }
+
+var definitionResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // defineArgo installs the definitions of Argo Rollouts, of the version that hack/argo pins, until the end of the test.
 func (s *scenario) defineArgo() {
@@ -32,7 +38,10 @@ func (s *scenario) defineArgo() {
 			s.Errorf("the definitions of Argo Rollouts are left: %v, %v", err, output.Err())
 		}
 	})
-	s.global("wait", "customresourcedefinition/rollouts.argoproj.io", "--for=condition=Established", "--timeout=1m")
+	ctx, cancel := context.WithTimeout(s.ctx(), time.Minute)
+	defer cancel()
+	_, err := cluster.Await(ctx, s.Object(definitionResource, "", "rollouts.argoproj.io"), cluster.Condition("Established"))
+	s.must(err)
 }
 
 // argo is the folder of the source of Argo Rollouts.

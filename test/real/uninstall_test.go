@@ -5,12 +5,14 @@ package real
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +23,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
+	"sluice.dev/sluice/test/cluster"
 )
 
 // apiServices are the registrations of API groups.
@@ -134,8 +137,15 @@ func (s *scenario) apiIsBack() {
 	if !s.Failed() {
 		return
 	}
-	if _, err := s.Kubectl(context.WithoutCancel(s.Context()), "", "apply", "-k", s.overlay()); err != nil {
-		s.Error(err)
+	// Tests that come after are not to fail for this one.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), 2*time.Minute)
+	defer cancel()
+	output, err := s.Kubectl(ctx, "", "apply", "-k", s.overlay())
+	if err = errors.Join(err, output.Err()); err == nil {
+		_, err = cluster.Await(ctx, s.Object(apiServices, "", apiService), cluster.Condition("Available"))
+	}
+	if err != nil {
+		s.Errorf("Sluice is not back: %v", err)
 	}
 }
 
