@@ -17,6 +17,7 @@ type quantityNamer struct {
 	runtime.NegotiatedSerializer
 }
 
+// namingQuantities are the serializers with decoders that name the field of a malformed quantity; they encode as before.
 func namingQuantities(serializers runtime.NegotiatedSerializer) runtime.NegotiatedSerializer {
 	return quantityNamer{serializers}
 }
