@@ -81,9 +81,19 @@ func (c *Cluster) Pods(namespace, selector string) Source[*corev1.Pod] {
 	}
 }
 
-// Object is one object of a kind that has no client of its own here; namespace is empty for one that is in none.
-func (c *Cluster) Object(resource schema.GroupVersionResource, namespace, name string) Source[*unstructured.Unstructured] {
-	client, only := c.Dynamic.Resource(resource).Namespace(namespace), "metadata.name="+name
+// Definition is one CustomResourceDefinition.
+func (c *Cluster) Definition(name string) Source[*unstructured.Unstructured] {
+	return c.clusterScoped(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}, name)
+}
+
+// APIService is the registration of a version of an API group.
+func (c *Cluster) APIService(name string) Source[*unstructured.Unstructured] {
+	return c.clusterScoped(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}, name)
+}
+
+// clusterScoped is one object that is in no namespace, of a kind that has no client of its own here.
+func (c *Cluster) clusterScoped(resource schema.GroupVersionResource, name string) Source[*unstructured.Unstructured] {
+	client, only := c.Dynamic.Resource(resource), "metadata.name="+name
 	return Source[*unstructured.Unstructured]{
 		Title: strings.TrimSuffix(resource.Resource, "s") + " " + name,
 		List: func(ctx context.Context) (runtime.Object, error) {
@@ -95,8 +105,8 @@ func (c *Cluster) Object(resource schema.GroupVersionResource, namespace, name s
 	}
 }
 
-// Condition is what Await is to wait for until an object is there and has a condition that is true. "kubectl wait" gives up on
-// an object that has no conditions yet.
+// Condition has Await wait until an object is there and has a condition that is true. "kubectl wait" gives up on an
+// object that has no conditions yet.
 func Condition(name string) func([]*unstructured.Unstructured) string {
 	return func(found []*unstructured.Unstructured) string {
 		if len(found) == 0 {

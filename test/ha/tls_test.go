@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/util/retry"
 
 	"sluice.dev/sluice/test/cluster"
 )
@@ -39,11 +40,7 @@ const (
 	renewedWithin = 4 * time.Minute
 )
 
-var (
-	certificates = schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
-	definitions  = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	apiServices  = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
-)
+var certificates = schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
 
 // The certificate comes from cert-manager itself: its controllers and its cainjector, of the version that
 // hack/certmanager pins. Hardly anybody notices when they take over, and nobody when the certificate is renewed, nor
@@ -77,10 +74,10 @@ func TestCertManager(t *testing.T) {
 	// server that is still to be replaced looks at it, once a minute, and takes it out.
 	before, began := uids(t), time.Now()
 	kubectl(t, "apply", "-k", folder)
-	first := issued(t)
+	first := secret(t, servingSecret, nil)
 	ready(t, before...)
 	allServe(t, first.leaf)
-	until(t, local.Object(apiServices, "", apiService), "Available")
+	until(t, local.APIService(apiService), "Available")
 	takenOver := l.take()
 	t.Logf("taken over by cert-manager in %v: %s", time.Since(began).Round(time.Second), takenOver)
 	if takenOver.good() < 99 {
@@ -111,6 +108,9 @@ func TestCertManager(t *testing.T) {
 func unnoticed(t *testing.T, l *load) figures {
 	t.Helper()
 	f := l.take()
+	if f.requests == 0 {
+		t.Error("nothing was asked for")
+	}
 	if len(f.failed) > 0 {
 		t.Errorf("requests failed:\n%s", strings.Join(f.failed, "\n"))
 	}
@@ -136,7 +136,7 @@ func startCertManager(t *testing.T) {
 	}
 	for _, kind := range []string{"issuers", "certificates", "certificaterequests"} {
 		kubectl(t, "apply", "--server-side", "-f", filepath.Join(source, "deploy", "crds", "cert-manager.io_"+kind+".yaml"))
-		until(t, local.Object(definitions, "", kind+".cert-manager.io"), "Established")
+		until(t, local.Definition(kind+".cert-manager.io"), "Established")
 	}
 	program := filepath.Join(t.TempDir(), "certmanager")
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Join(local.Repository(), "hack", "certmanager"), "-buildvcs=false", "-o", program, ".").CombinedOutput(); err != nil {
@@ -168,8 +168,8 @@ func startCertManager(t *testing.T) {
 // certificate is what cert-manager has put into the Secret.
 type certificate struct{ leaf, authority *x509.Certificate }
 
-// secret waits until the Secret has a certificate by which lacking misses nothing.
-func secret(t *testing.T, name string, lacking func(certificate) string) certificate {
+// secret waits until the Secret has a certificate that is not the former one; nil for any.
+func secret(t *testing.T, name string, former *x509.Certificate) certificate {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -199,7 +199,10 @@ func secret(t *testing.T, name string, lacking func(certificate) string) certifi
 				return key + ": " + err.Error()
 			}
 		}
-		return lacking(found)
+		if found.leaf.Equal(former) {
+			return "it has still the former certificate"
+		}
+		return ""
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -207,39 +210,33 @@ func secret(t *testing.T, name string, lacking func(certificate) string) certifi
 	return found
 }
 
-// issued is the certificate that is to be served.
-func issued(t *testing.T) certificate {
-	t.Helper()
-	return secret(t, servingSecret, func(certificate) string { return "" })
-}
-
 // renewed has cert-manager renew a Certificate, as its own command "cmctl renew" has it, and waits for the new one.
 func renewed(t *testing.T, name, secretName string) certificate {
 	t.Helper()
-	before := secret(t, secretName, func(certificate) string { return "" })
+	before := secret(t, secretName, nil)
 	client := local.Dynamic.Resource(certificates).Namespace(system)
-	object, err := client.Get(t.Context(), name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
-	if err != nil {
-		t.Fatal(err)
-	}
-	conditions = append(conditions, map[string]any{"type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
-		"message": "renewed by a test", "lastTransitionTime": time.Now().UTC().Format(time.RFC3339), "observedGeneration": object.GetGeneration()})
-	if err := unstructured.SetNestedSlice(object.Object, conditions, "status", "conditions"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.UpdateStatus(t.Context(), object, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return secret(t, secretName, func(c certificate) string {
-		if c.leaf.Equal(before.leaf) {
-			return "it is still the former certificate"
+	// The controllers write the same status.
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		object, err := client.Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
 		}
-		return ""
+		conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
+		if err != nil {
+			return err
+		}
+		conditions = append(conditions, map[string]any{"type": "Issuing", "status": "True", "reason": "ManuallyTriggered",
+			"message": "renewed by a test", "lastTransitionTime": time.Now().UTC().Format(time.RFC3339), "observedGeneration": object.GetGeneration()})
+		if err := unstructured.SetNestedSlice(object.Object, conditions, "status", "conditions"); err != nil {
+			return err
+		}
+		_, err = client.UpdateStatus(t.Context(), object, metav1.UpdateOptions{})
+		return err
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret(t, secretName, before.leaf)
 }
 
 // allServe waits until every replica serves the certificate, and kube-apiserver trusts it.
@@ -271,7 +268,7 @@ func trusted(ctx context.Context, t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = cluster.Await(ctx, local.Object(apiServices, "", apiService), func(found []*unstructured.Unstructured) string {
+	_, err = cluster.Await(ctx, local.APIService(apiService), func(found []*unstructured.Unstructured) string {
 		if len(found) == 0 {
 			return "it is not there"
 		}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"sluice.dev/sluice/test/cluster"
 )
@@ -24,8 +23,6 @@ func TestArgoKeepsItsNames(t *testing.T) {
 	s.defineArgo()
 	s.namesAreArgos()
 }
-
-var definitionResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // defineArgo installs the definitions of Argo Rollouts, of the version that hack/argo pins, until the end of the test.
 func (s *scenario) defineArgo() {
@@ -40,7 +37,7 @@ func (s *scenario) defineArgo() {
 	})
 	ctx, cancel := context.WithTimeout(s.ctx(), time.Minute)
 	defer cancel()
-	_, err := cluster.Await(ctx, s.Object(definitionResource, "", "rollouts.argoproj.io"), cluster.Condition("Established"))
+	_, err := cluster.Await(ctx, s.Definition("rollouts.argoproj.io"), cluster.Condition("Established"))
 	s.must(err)
 }
 

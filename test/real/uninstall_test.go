@@ -142,7 +142,7 @@ func (s *scenario) apiIsBack() {
 	defer cancel()
 	output, err := s.Kubectl(ctx, "", "apply", "-k", s.overlay())
 	if err = errors.Join(err, output.Err()); err == nil {
-		_, err = cluster.Await(ctx, s.Object(apiServices, "", apiService), cluster.Condition("Available"))
+		_, err = cluster.Await(ctx, s.APIService(apiService), cluster.Condition("Available"))
 	}
 	if err != nil {
 		s.Errorf("Sluice is not back: %v", err)
