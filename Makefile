@@ -226,7 +226,7 @@ test-long: localcluster node-packages ## Run what takes too long for every chang
 	$(MAKE) test-mutation MUTANTS=all
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m ./test/integration -run '^TestCertificatesAreReplacedUnderLoad$$' -v -certificates.lifetime=1m
 	$(GO) test -buildvcs=false $(RACE) -count=3 -timeout 60m ./test/integration/... -contest.rounds=200
-	$(GO) test -buildvcs=false -count=3 -timeout 60m ./test/e2e/...
+	$(GO) test -buildvcs=false -count=3 -timeout 60m -parallel 4 ./test/e2e/...
 	$(MAKE) test-adjacent
 	$(MAKE) test-hosts
 	$(GO) -C test/install test -buildvcs=false -count=1 -timeout 60m . -run '^TestImage$$' -args -platforms=linux/amd64,linux/arm64
