@@ -220,7 +220,7 @@ test-adjacent: localcluster ## Have this version serve side by side with the one
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 20m -v ./test/integration -run '^TestTwoVersionsServeSideBySide$$' -older=$(CURDIR)/_local/older/sluice-apiserver
 
 .PHONY: test-long
-test-long: localcluster node-packages ## Run what takes too long for every change: more random cases, everything again and again.
+test-long: localcluster node-packages prometheus ## Run what takes too long for every change: more random cases, everything again and again.
 	$(GO) test -buildvcs=false -count=1 -timeout 60m ./pkg/engine -rapid.checks=10000 -rapid.steps=50
 	$(MAKE) test-simulator JOURNEYS=300000 JOURNEYS_SEED=$$RANDOM
 	$(MAKE) test-mutation MUTANTS=all
