@@ -111,8 +111,8 @@ func (b *blockedBy) check(s *scenario) {
 		b.codes = []v1alpha1.BlockerCode{b.code}
 	}
 	s.blockedInOrder(name, b.codes)
-	found := s.blocked(name, b.code, b.words...) // By now its times stay.
-	if found.Since == nil || found.Since.Time.Before(began.Add(-clockSkew)) || found.Since.Time.After(time.Now().Add(clockSkew)) {
+	found := s.noted(name, b.code, b.words...)
+	if found.Since.Time.Before(began.Add(-clockSkew)) || found.Since.Time.After(time.Now().Add(clockSkew)) {
 		s.Errorf("%s since %v, though it was brought about after %s", b.code, found.Since, began)
 	}
 	s.printed(name, found)
@@ -136,7 +136,19 @@ func (b *blockedBy) check(s *scenario) {
 }
 
 // blocked waits until a blocker with this code and these words is explained.
-func (s *scenario) blocked(name string, code v1alpha1.BlockerCode, words ...string) (found v1alpha1.Blocker) {
+func (s *scenario) blocked(name string, code v1alpha1.BlockerCode, words ...string) v1alpha1.Blocker {
+	s.Helper()
+	return s.blockedAnd(name, code, words, func(v1alpha1.Blocker) bool { return true })
+}
+
+// noted waits until it is explained, and known since when: not before the controller has noted in the status what anybody
+// sees of the host already.
+func (s *scenario) noted(name string, code v1alpha1.BlockerCode, words ...string) v1alpha1.Blocker {
+	s.Helper()
+	return s.blockedAnd(name, code, words, func(b v1alpha1.Blocker) bool { return b.Since != nil })
+}
+
+func (s *scenario) blockedAnd(name string, code v1alpha1.BlockerCode, words []string, and func(v1alpha1.Blocker) bool) (found v1alpha1.Blocker) {
 	s.Helper()
 	var last []v1alpha1.Blocker
 	defer func() {
@@ -151,7 +163,7 @@ func (s *scenario) blocked(name string, code v1alpha1.BlockerCode, words ...stri
 		}
 		last = explanation.Status.Blockers
 		i := slices.IndexFunc(last, func(b v1alpha1.Blocker) bool {
-			return b.Code == code && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(b.Message, word) })
+			return b.Code == code && and(b) && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(b.Message, word) })
 		})
 		if i < 0 {
 			return false
