@@ -4,16 +4,20 @@
 package rollout
 
 import (
+	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	appsinformers "k8s.io/client-go/informers/apps/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/component-base/metrics/testutil"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -104,6 +108,34 @@ func TestWhichRolloutsAReplicaSetConcerns(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A pod may change a thousand times before its Rollout is looked at once.
+func TestWhatHappensToPodsIsOneReason(t *testing.T) {
+	c, fakeClock := listening(t), clocktesting.NewFakeClock(time.Now())
+	queue := workqueue.NewTypedRateLimitingQueueWithConfig(workqueue.DefaultTypedControllerRateLimiter[types.NamespacedName](),
+		workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Clock: fakeClock})
+	t.Cleanup(queue.ShutDown)
+	c.leading.Store(&term{queue: queue})
+	demo := testRollout("demo")
+	demo.UID = "demo"
+	demo.Spec.Strategy.Canary = &v1alpha1.CanaryStrategy{CanaryMetadata: &v1alpha1.PodTemplateMetadata{Labels: map[string]string{"role": "canary"}}}
+	rs := testReplicaSet(demo, "abc", 1)
+	rs.UID = "abc"
+	if err := errors.Join(c.rollouts.GetStore().Update(demo), c.replicaSets.GetStore().Add(rs)); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: rs.Namespace, Name: "demo-abc-1",
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))}}}
+
+	for range 1000 {
+		c.podSeen(pod)
+	}
+	if got := c.queued(); len(got) != 0 {
+		t.Errorf("looks at %v at once", got)
+	}
+	fakeClock.Step(podDelay)
+	eventually(t, "the Rollout is looked at", func() bool { return queue.Len() == 1 })
 }
 
 func TestAFollowerQueuesNothing(t *testing.T) {

@@ -4,6 +4,8 @@
 package rollout
 
 import (
+	"time"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -16,6 +18,11 @@ import (
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/engine"
 )
+
+// podDelay is how long a Rollout waits to be looked at for what happened to a pod, so that all that happens to its pods
+// meanwhile is one reason. Looking again at once for each event would leave no processor to take the events, which then
+// pile up.
+const podDelay = 20 * time.Millisecond
 
 // podIndex finds pods by the UID of their controller.
 const podIndex = "controller"
@@ -118,11 +125,10 @@ func (c *Controller) podSeen(pod *corev1.Pod) {
 		return
 	}
 	key := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
-	if restarting(r) || engine.LooksAtPods(observe(r).hub, []*appsv1.ReplicaSet{rs}) {
-		c.enqueue(key)
-		return
-	}
 	c.config.Changed(key)
+	if t := c.leading.Load(); t != nil && (restarting(r) || engine.LooksAtPods(observe(r).hub, []*appsv1.ReplicaSet{rs})) {
+		t.queue.AddAfter(key, podDelay)
+	}
 }
 
 // rolloutOf is the Rollout that controls the ReplicaSet that controls a pod, and that ReplicaSet; nil if there is none.
