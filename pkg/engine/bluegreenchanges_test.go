@@ -4,6 +4,8 @@
 package engine_test
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"sluice.dev/sluice/pkg/apis/rollouts"
 	"sluice.dev/sluice/pkg/engine"
+	"sluice.dev/sluice/pkg/engine/simulator"
 )
 
 func TestBlueGreenRestart(t *testing.T) {
@@ -122,6 +125,40 @@ func TestBlueGreenToCanaryInMidUpdate(t *testing.T) {
 	w.settle()
 	w.is(rollouts.RolloutPhasePaused, "CanaryPauseStep")
 	w.pods("3 1")
+}
+
+// TestBlueGreenToCanaryAfterACrash: of a switch only the active Service was led to the new revision, and the status tells
+// of neither. The Service with the clients is given back before pods are taken from what it leads to.
+func TestBlueGreenToCanaryAfterACrash(t *testing.T) {
+	w := serving(t, blueGreen(2))
+	w.Edit("image v2", image("v2"))
+	w.Reconcile()
+	w.SyncAll()
+	w.Sleep(time.Second) // Its pods are ready before anybody looks again.
+	w.SyncAll()
+	s := w.Snapshot()
+	if err := w.Apply(s, engine.Decide(s), 2); !errors.Is(err, simulator.ErrCrashed) {
+		t.Fatalf("the status and a Service were all that was to be written: %v", err)
+	}
+	w.leads("v2", "v1")
+	w.edit("canary", func(spec *rollouts.RolloutSpec) {
+		spec.Strategy = rollouts.RolloutStrategy{Canary: &rollouts.CanaryStrategy{Steps: []rollouts.CanaryStep{weight(25), pause("")}}}
+	})
+	for range 10 {
+		s := w.Snapshot()
+		d := engine.Decide(s)
+		if w.LeadsTo("demo-active") != "" && slices.ContainsFunc(d.Scale, func(c engine.ReplicaSetChange) bool { return c.Replicas < 2 }) {
+			t.Fatalf("pods are taken while clients are led to v2 alone: %+v", d.Scale)
+		}
+		if err := w.Apply(s, d, -1); err != nil {
+			t.Fatal(err)
+		}
+		w.SyncAll()
+	}
+	w.leads("", "")
+	w.settle()
+	w.is(rollouts.RolloutPhasePaused, "CanaryPauseStep")
+	w.pods("2 1")
 }
 
 // TestBlueGreenGates: who may only edit does not lead clients to a revision that waits for a promote.

@@ -79,6 +79,8 @@ type decider struct {
 	decisive   bool // the status decides something, and must be written before it is acted on
 	fenced     bool // nothing may be written unless the Rollout is still what was decided on
 	releasing  bool // a Service is being given back
+	// currentReleasing is true if one of those leads to the current revision.
+	currentReleasing bool
 
 	out Decision
 }

@@ -80,6 +80,7 @@ func (d *decider) release() {
 			continue
 		}
 		d.releasing = true
+		d.currentReleasing = d.currentReleasing || d.current != nil && leadsTo(s) == hashOf(d.current)
 		if leadsTo(s) == d.rollout.Status.StableRS && d.surplusInUpdate() {
 			continue
 		}
@@ -98,10 +99,11 @@ func (d *decider) surplusInUpdate() bool {
 }
 
 // whileReleasing is the next sizes of a canary while a Service is still to be given back: as they are, but that new
-// pods which are too many go, and stable ones come first if they are needed in their place.
+// pods which are too many go, and stable ones come first if they are needed in their place. They stay while a Service to
+// be given back leads to them: it may be the one with the clients, which the status did not come to tell of.
 func (d *decider) whileReleasing(b board) (next split, older []int32) {
 	next, older = split{canary: b.canary.size, stable: b.stable.size}, sizes(b.older)
-	if !d.surplusInUpdate() || d.frozen() {
+	if !d.surplusInUpdate() || d.currentReleasing || d.frozen() {
 		return next, older
 	}
 	b.goal = d.settled()
