@@ -131,14 +131,14 @@ func TestBlueGreenToCanaryInMidUpdate(t *testing.T) {
 // of neither. The Service with the clients is given back before pods are taken from what it leads to.
 func TestBlueGreenToCanaryAfterACrash(t *testing.T) {
 	w := serving(t, blueGreen(2))
-	w.Edit("image v2", image("v2"))
+	w.edit("image v2", image("v2"))
 	w.Reconcile()
 	w.SyncAll()
 	w.Sleep(time.Second) // Its pods are ready before anybody looks again.
 	w.SyncAll()
 	s := w.Snapshot()
 	if err := w.Apply(s, engine.Decide(s), 2); !errors.Is(err, simulator.ErrCrashed) {
-		t.Fatalf("the status and a Service were all that was to be written: %v", err)
+		t.Fatalf("it does not crash after the status and a Service: %v", err)
 	}
 	w.leads("v2", "v1")
 	w.edit("canary", func(spec *rollouts.RolloutSpec) {

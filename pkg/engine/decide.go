@@ -72,15 +72,14 @@ type decider struct {
 	// restart is what the restart in progress has still to do; nil if there is none.
 	restart *restart
 
-	advanced   bool // a step was taken
-	completed  bool // the current revision became stable
-	progressed bool // pods came nearer to what is wanted
-	timedOut   bool // they have not for too long
-	decisive   bool // the status decides something, and must be written before it is acted on
-	fenced     bool // nothing may be written unless the Rollout is still what was decided on
-	releasing  bool // a Service is being given back
-	// currentReleasing is true if one of those leads to the current revision.
-	currentReleasing bool
+	advanced         bool // a step was taken
+	completed        bool // the current revision became stable
+	progressed       bool // pods came nearer to what is wanted
+	timedOut         bool // they have not for too long
+	decisive         bool // the status decides something, and must be written before it is acted on
+	fenced           bool // nothing may be written unless the Rollout is still what was decided on
+	releasing        bool // a Service is being given back
+	currentReleasing bool // one that leads to the current revision is
 
 	out Decision
 }

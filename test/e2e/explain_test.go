@@ -138,17 +138,18 @@ func (b *blockedBy) check(s *scenario) {
 // blocked waits until a blocker with this code and these words is explained.
 func (s *scenario) blocked(name string, code v1alpha1.BlockerCode, words ...string) v1alpha1.Blocker {
 	s.Helper()
-	return s.blockedAnd(name, code, words, func(v1alpha1.Blocker) bool { return true })
+	return s.explained(name, code, words, func(v1alpha1.Blocker) bool { return true })
 }
 
 // noted waits until it is explained, and known since when: not before the controller has noted in the status what anybody
 // sees of the host already.
 func (s *scenario) noted(name string, code v1alpha1.BlockerCode, words ...string) v1alpha1.Blocker {
 	s.Helper()
-	return s.blockedAnd(name, code, words, func(b v1alpha1.Blocker) bool { return b.Since != nil })
+	return s.explained(name, code, words, func(b v1alpha1.Blocker) bool { return b.Since != nil })
 }
 
-func (s *scenario) blockedAnd(name string, code v1alpha1.BlockerCode, words []string, and func(v1alpha1.Blocker) bool) (found v1alpha1.Blocker) {
+// explained waits until a blocker with this code and these words is, and is as wanted.
+func (s *scenario) explained(name string, code v1alpha1.BlockerCode, words []string, wanted func(v1alpha1.Blocker) bool) (found v1alpha1.Blocker) {
 	s.Helper()
 	var last []v1alpha1.Blocker
 	defer func() {
@@ -163,7 +164,7 @@ func (s *scenario) blockedAnd(name string, code v1alpha1.BlockerCode, words []st
 		}
 		last = explanation.Status.Blockers
 		i := slices.IndexFunc(last, func(b v1alpha1.Blocker) bool {
-			return b.Code == code && and(b) && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(b.Message, word) })
+			return b.Code == code && wanted(b) && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(b.Message, word) })
 		})
 		if i < 0 {
 			return false

@@ -12,10 +12,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	appsinformers "k8s.io/client-go/informers/apps/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/component-base/metrics/testutil"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -26,9 +24,11 @@ import (
 
 // listening is a controller that leads, with two Rollouts in its cache, of which demo selects the
 // labels of testReplicaSet and other does not. It has not looked at anything.
-func listening(t *testing.T) *Controller {
-	c := newWorld(t).controller(func(engine.Snapshot) engine.Decision { return engine.Decision{} })
-	c.leading.Store(&term{queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[types.NamespacedName]())})
+func listening(t *testing.T, change ...func(*Config)) *Controller {
+	c := newWorld(t).controller(func(engine.Snapshot) engine.Decision { return engine.Decision{} }, change...)
+	queue := c.newQueue()
+	t.Cleanup(queue.ShutDown)
+	c.leading.Store(&term{queue: queue})
 	demo, other := testRollout("demo"), testRollout("other")
 	demo.UID, other.UID = "demo", "other"
 	other.Spec.Selector.MatchLabels = map[string]string{"app": "other"}
@@ -112,11 +112,8 @@ func TestWhichRolloutsAReplicaSetConcerns(t *testing.T) {
 
 // A pod may change a thousand times before its Rollout is looked at once.
 func TestWhatHappensToPodsIsOneReason(t *testing.T) {
-	c, fakeClock := listening(t), clocktesting.NewFakeClock(time.Now())
-	queue := workqueue.NewTypedRateLimitingQueueWithConfig(workqueue.DefaultTypedControllerRateLimiter[types.NamespacedName](),
-		workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Clock: fakeClock})
-	t.Cleanup(queue.ShutDown)
-	c.leading.Store(&term{queue: queue})
+	fakeClock := clocktesting.NewFakeClock(time.Now())
+	c := listening(t, func(config *Config) { config.Clock = fakeClock })
 	demo := testRollout("demo")
 	demo.UID = "demo"
 	demo.Spec.Strategy.Canary = &v1alpha1.CanaryStrategy{CanaryMetadata: &v1alpha1.PodTemplateMetadata{Labels: map[string]string{"role": "canary"}}}
@@ -135,7 +132,7 @@ func TestWhatHappensToPodsIsOneReason(t *testing.T) {
 		t.Errorf("looks at %v at once", got)
 	}
 	fakeClock.Step(podDelay)
-	eventually(t, "the Rollout is looked at", func() bool { return queue.Len() == 1 })
+	eventually(t, "the Rollout is looked at", func() bool { return c.leading.Load().queue.Len() == 1 })
 }
 
 func TestAFollowerQueuesNothing(t *testing.T) {

@@ -42,15 +42,20 @@ type term struct {
 	events *recorder
 }
 
+// newQueue is the queue of a term.
+func (c *Controller) newQueue() workqueue.TypedRateLimitingInterface[types.NamespacedName] {
+	return workqueue.NewTypedRateLimitingQueueWithConfig(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](minBackoff, maxBackoff),
+		workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "rollouts", Clock: c.config.Clock})
+}
+
 // lead acts on Rollouts until ctx is done, and returns when the last write has been made.
 func (c *Controller) lead(ctx context.Context) {
 	t := &term{
 		Controller: c,
-		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](minBackoff, maxBackoff),
-			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "rollouts", Clock: c.config.Clock}),
-		ledger: newLedger(),
-		events: newRecorder(ctx, c.config.Host, c.config.Clock),
+		queue:      c.newQueue(),
+		ledger:     newLedger(),
+		events:     newRecorder(ctx, c.config.Host, c.config.Clock),
 	}
 	var running sync.WaitGroup
 	running.Go(func() { t.events.run(ctx) })
