@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -39,46 +40,55 @@ type Source[T metav1.Object] struct {
 	Watch func(ctx context.Context, resourceVersion string) (watch.Interface, error)
 }
 
-// Rollout is one Rollout.
-func (c *Cluster) Rollout(namespace, name string) Source[*v1alpha1.Rollout] {
-	client, only := c.Sluice.SluiceV1alpha1().Rollouts(namespace), "metadata.name="+name
-	return Source[*v1alpha1.Rollout]{
-		Title: "rollout " + namespace + "/" + name,
-		List: func(ctx context.Context) (runtime.Object, error) {
-			return client.List(ctx, metav1.ListOptions{FieldSelector: only})
-		},
-		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
-			return client.Watch(ctx, metav1.ListOptions{FieldSelector: only, ResourceVersion: version})
+// Client lists and watches the objects of one kind, as the clients of Kubernetes do; L is their list.
+type Client[L runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+// SourceOf is what a client shows with these options.
+func SourceOf[T metav1.Object, L runtime.Object](title string, client Client[L], options metav1.ListOptions) Source[T] {
+	return Source[T]{
+		Title: title,
+		List:  func(ctx context.Context) (runtime.Object, error) { return client.List(ctx, options) },
+		Watch: func(ctx context.Context, resourceVersion string) (watch.Interface, error) {
+			since := options
+			since.ResourceVersion = resourceVersion
+			return client.Watch(ctx, since)
 		},
 	}
+}
+
+// Named selects one object.
+func Named(name string) metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: "metadata.name=" + name}
+}
+
+// Rollout is one Rollout.
+func (c *Cluster) Rollout(namespace, name string) Source[*v1alpha1.Rollout] {
+	return SourceOf[*v1alpha1.Rollout]("rollout "+namespace+"/"+name, c.Sluice.SluiceV1alpha1().Rollouts(namespace), Named(name))
 }
 
 // ReplicaSets are those of a namespace that a label selector finds.
 func (c *Cluster) ReplicaSets(namespace, selector string) Source[*appsv1.ReplicaSet] {
-	client := c.Host.AppsV1().ReplicaSets(namespace)
-	return Source[*appsv1.ReplicaSet]{
-		Title: "replicasets of " + namespace + " with " + selector,
-		List: func(ctx context.Context) (runtime.Object, error) {
-			return client.List(ctx, metav1.ListOptions{LabelSelector: selector})
-		},
-		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
-			return client.Watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: version})
-		},
-	}
+	options := metav1.ListOptions{LabelSelector: selector}
+	return SourceOf[*appsv1.ReplicaSet]("replicasets of "+namespace+" with "+selector, c.Host.AppsV1().ReplicaSets(namespace), options)
 }
 
 // Pods are those of a namespace that a label selector finds.
 func (c *Cluster) Pods(namespace, selector string) Source[*corev1.Pod] {
-	client := c.Host.CoreV1().Pods(namespace)
-	return Source[*corev1.Pod]{
-		Title: "pods of " + namespace + " with " + selector,
-		List: func(ctx context.Context) (runtime.Object, error) {
-			return client.List(ctx, metav1.ListOptions{LabelSelector: selector})
-		},
-		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
-			return client.Watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: version})
-		},
-	}
+	options := metav1.ListOptions{LabelSelector: selector}
+	return SourceOf[*corev1.Pod]("pods of "+namespace+" with "+selector, c.Host.CoreV1().Pods(namespace), options)
+}
+
+// Lease is one Lease.
+func (c *Cluster) Lease(namespace, name string) Source[*coordinationv1.Lease] {
+	return SourceOf[*coordinationv1.Lease]("lease "+namespace+"/"+name, c.Host.CoordinationV1().Leases(namespace), Named(name))
+}
+
+// Namespace is one namespace.
+func (c *Cluster) Namespace(name string) Source[*corev1.Namespace] {
+	return SourceOf[*corev1.Namespace]("namespace "+name, c.Host.CoreV1().Namespaces(), Named(name))
 }
 
 // Definition is one CustomResourceDefinition.
@@ -93,16 +103,8 @@ func (c *Cluster) APIService(name string) Source[*unstructured.Unstructured] {
 
 // clusterScoped is one object that is in no namespace, of a kind that has no client of its own here.
 func (c *Cluster) clusterScoped(resource schema.GroupVersionResource, name string) Source[*unstructured.Unstructured] {
-	client, only := c.Dynamic.Resource(resource), "metadata.name="+name
-	return Source[*unstructured.Unstructured]{
-		Title: strings.TrimSuffix(resource.Resource, "s") + " " + name,
-		List: func(ctx context.Context) (runtime.Object, error) {
-			return client.List(ctx, metav1.ListOptions{FieldSelector: only})
-		},
-		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
-			return client.Watch(ctx, metav1.ListOptions{FieldSelector: only, ResourceVersion: version})
-		},
-	}
+	title := strings.TrimSuffix(resource.Resource, "s") + " " + name
+	return SourceOf[*unstructured.Unstructured](title, c.Dynamic.Resource(resource), Named(name))
 }
 
 // Condition has Await wait until an object is there and has a condition that is true. "kubectl wait" gives up on an

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -126,16 +124,8 @@ func observed(r *v1alpha1.Rollout) bool { return r.Status.ObservedGeneration == 
 func (c *Contest) await(ctx context.Context, is func(*v1alpha1.Rollout) bool) (*v1alpha1.Rollout, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	options := metav1.ListOptions{FieldSelector: "metadata.name=" + c.name}
-	found, err := cluster.Await(ctx, cluster.Source[*v1alpha1.Rollout]{
-		Title: "rollout " + c.name,
-		List:  func(ctx context.Context) (runtime.Object, error) { return c.client.List(ctx, options) },
-		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
-			options := options
-			options.ResourceVersion = version
-			return c.client.Watch(ctx, options)
-		},
-	}, func(found []*v1alpha1.Rollout) string {
+	source := cluster.SourceOf[*v1alpha1.Rollout]("rollout "+c.name, c.client, cluster.Named(c.name))
+	found, err := cluster.Await(ctx, source, func(found []*v1alpha1.Rollout) string {
 		switch {
 		case len(found) != 1:
 			return "it is gone"

@@ -13,7 +13,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	"sluice.dev/sluice/test/cluster"
@@ -134,9 +133,7 @@ type availability struct {
 // watchAvailable waits until the APIService is Available and watches that it stays so.
 func (s *scenario) watchAvailable() *availability {
 	s.Helper()
-	services := s.Dynamic.Resource(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"})
-	only := metav1.ListOptions{FieldSelector: "metadata.name=v1alpha1.sluice.dev"}
-	source := cluster.Source[*unstructured.Unstructured]{Title: "APIService", List: listing(services.List, only), Watch: watching(services.Watch, only)}
+	source := s.APIService("v1alpha1.sluice.dev")
 	_, err := cluster.Await(s.ctx(), source, func(found []*unstructured.Unstructured) string {
 		is, why := isAvailable(found)
 		return unless(is, "Available; it is "+why)

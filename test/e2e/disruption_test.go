@@ -240,11 +240,8 @@ func leaderKilled(first *scenario) {
 // leader waits for a leader other than the one named, and returns its name.
 func (s *scenario) leader(other string) string {
 	s.Helper()
-	leases, only := s.Host.CoordinationV1().Leases("sluice-system"), metav1.ListOptions{FieldSelector: "metadata.name=sluice-controller"}
 	var leader string
-	_, err := cluster.Await(s.ctx(), cluster.Source[*coordinationv1.Lease]{
-		Title: "lease", List: listing(leases.List, only), Watch: watching(leases.Watch, only),
-	}, func(found []*coordinationv1.Lease) string {
+	_, err := cluster.Await(s.ctx(), s.Lease("sluice-system", "sluice-controller"), func(found []*coordinationv1.Lease) string {
 		if len(found) == 1 && found[0].Spec.HolderIdentity != nil {
 			leader = *found[0].Spec.HolderIdentity
 		}

@@ -187,7 +187,7 @@ func TestFieldSelector(t *testing.T) {
 	s.refused(err, 400, "spec.replicas")
 
 	// Whoever stops being Paused leaves the watch, whoever begins to be enters it.
-	paused := cluster.Source[*v1alpha1.Rollout]{Title: "Paused", List: listing(s.rollouts().List, options), Watch: watching(s.rollouts().Watch, options)}
+	paused := cluster.SourceOf[*v1alpha1.Rollout]("Paused", s.rollouts(), options)
 	_, err = s.rollouts().Promote(s.ctx(), r.Name, &v1alpha1.Promotion{Full: true}, metav1.CreateOptions{})
 	s.must(err)
 	gone(s, paused)

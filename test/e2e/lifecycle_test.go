@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -90,13 +89,7 @@ func TestNamespaceDeletion(t *testing.T) {
 	s := together(t)
 	r := s.deploy(newRollout("doomed", 2))
 	s.must(s.Host.CoreV1().Namespaces().Delete(s.ctx(), s.namespace, metav1.DeleteOptions{}))
-	namespaces := s.Host.CoreV1().Namespaces()
-	only := "metadata.name=" + s.namespace
-	gone(s, cluster.Source[*corev1.Namespace]{
-		Title: "namespace " + s.namespace,
-		List:  listing(namespaces.List, metav1.ListOptions{FieldSelector: only}),
-		Watch: watching(namespaces.Watch, metav1.ListOptions{FieldSelector: only}),
-	})
+	gone(s, s.Namespace(s.namespace))
 	gone(s, s.Rollout(s.namespace, r.Name))
 	_, err := s.rollouts().Create(s.ctx(), newRollout("late", 1), metav1.CreateOptions{})
 	s.refused(err, 404, s.namespace)

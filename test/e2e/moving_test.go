@@ -190,7 +190,7 @@ func TestRestartWaitsForTheBudget(t *testing.T) {
 		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: &two, Selector: r.Spec.Selector},
 	}, metav1.CreateOptions{})
 	s.must(err)
-	_, err = cluster.Await(s.ctx(), cluster.Source[*policyv1.PodDisruptionBudget]{Title: "budget", List: listing(budgets.List, metav1.ListOptions{}), Watch: watching(budgets.Watch, metav1.ListOptions{})},
+	_, err = cluster.Await(s.ctx(), cluster.SourceOf[*policyv1.PodDisruptionBudget]("budget", budgets, metav1.ListOptions{}),
 		func(found []*policyv1.PodDisruptionBudget) string {
 			return unless(len(found) == 1 && found[0].Status.CurrentHealthy == 2, "two healthy pods")
 		})
@@ -224,7 +224,7 @@ func TestABudgetInPercentCountsWhatReplicaSetsWant(t *testing.T) {
 	s.must(err)
 	awaitBudget := func(expected, desired, healthy int32) {
 		t.Helper()
-		_, err := cluster.Await(s.ctx(), cluster.Source[*policyv1.PodDisruptionBudget]{Title: "budget", List: listing(budgets.List, metav1.ListOptions{}), Watch: watching(budgets.Watch, metav1.ListOptions{})},
+		_, err := cluster.Await(s.ctx(), cluster.SourceOf[*policyv1.PodDisruptionBudget]("budget", budgets, metav1.ListOptions{}),
 			func(found []*policyv1.PodDisruptionBudget) string {
 				st := found[0].Status
 				return unless(st.ExpectedPods == expected && st.DesiredHealthy == desired && st.CurrentHealthy == healthy,

@@ -4,7 +4,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -13,9 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
@@ -97,18 +94,6 @@ func statusOf(err error) *metav1.Status {
 	}
 	status := answer.Status()
 	return &status
-}
-
-// listing and watching are the list and the watch of a client with these options, as a Source takes them.
-func listing[L runtime.Object](list func(context.Context, metav1.ListOptions) (L, error), options metav1.ListOptions) func(context.Context) (runtime.Object, error) {
-	return func(ctx context.Context) (runtime.Object, error) { return list(ctx, options) }
-}
-
-func watching(begin func(context.Context, metav1.ListOptions) (watch.Interface, error), options metav1.ListOptions) func(context.Context, string) (watch.Interface, error) {
-	return func(ctx context.Context, version string) (watch.Interface, error) {
-		options.ResourceVersion = version
-		return begin(ctx, options)
-	}
 }
 
 // rolloutsResource is what clients without types call Rollouts.

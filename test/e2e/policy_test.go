@@ -33,11 +33,8 @@ func TestHorizontalPodAutoscaler(t *testing.T) {
 	r := s.deploy(newRollout("autoscaled", 1))
 	s.autoscale(r.Name, 3)
 	autoscalers := s.Host.AutoscalingV2().HorizontalPodAutoscalers(s.namespace)
-	_, err := cluster.Await(s.ctx(), cluster.Source[*autoscalingv2.HorizontalPodAutoscaler]{
-		Title: "autoscaler",
-		List:  listing(autoscalers.List, metav1.ListOptions{}),
-		Watch: watching(autoscalers.Watch, metav1.ListOptions{}),
-	}, func(found []*autoscalingv2.HorizontalPodAutoscaler) string {
+	source := cluster.SourceOf[*autoscalingv2.HorizontalPodAutoscaler]("autoscaler", autoscalers, metav1.ListOptions{})
+	_, err := cluster.Await(s.ctx(), source, func(found []*autoscalingv2.HorizontalPodAutoscaler) string {
 		for _, c := range found[0].Status.Conditions {
 			if c.Type == autoscalingv2.AbleToScale && c.Status == corev1.ConditionTrue {
 				return ""
@@ -94,11 +91,7 @@ func (s *scenario) quota(counted corev1.ResourceName, limit string) {
 	hard := corev1.ResourceList{counted: quantity.MustParse(limit)}
 	_, err := quotas.Create(s.ctx(), &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "limit"}, Spec: corev1.ResourceQuotaSpec{Hard: hard}}, metav1.CreateOptions{})
 	s.must(err)
-	_, err = cluster.Await(s.ctx(), cluster.Source[*corev1.ResourceQuota]{
-		Title: "quota",
-		List:  listing(quotas.List, metav1.ListOptions{}),
-		Watch: watching(quotas.Watch, metav1.ListOptions{}),
-	}, func(found []*corev1.ResourceQuota) string {
+	_, err = cluster.Await(s.ctx(), cluster.SourceOf[*corev1.ResourceQuota]("quota", quotas, metav1.ListOptions{}), func(found []*corev1.ResourceQuota) string {
 		_, known := found[0].Status.Hard[counted]
 		return unless(known, "a status with "+string(counted))
 	})

@@ -86,7 +86,7 @@ func (s *scenario) services(name string) cluster.Source[*corev1.Service] {
 	if name != "" {
 		options.FieldSelector = "metadata.name=" + name
 	}
-	return cluster.Source[*corev1.Service]{Title: "services " + name + " of " + s.namespace, List: listing(client.List, options), Watch: watching(client.Watch, options)}
+	return cluster.SourceOf[*corev1.Service]("services "+name+" of "+s.namespace, client, options)
 }
 
 // awaitLed waits until a Service leads to the pods of a hash; to all pods if it is empty.

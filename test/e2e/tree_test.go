@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
@@ -24,7 +23,6 @@ import (
 	"sluice.dev/sluice/pkg/apis/rollouts/v1alpha1"
 	sluiceclient "sluice.dev/sluice/pkg/generated/clientset/versioned/typed/rollouts/v1alpha1"
 	"sluice.dev/sluice/pkg/kubectl/view"
-	"sluice.dev/sluice/test/cluster"
 )
 
 // treeResource is the resource of trees in full.
@@ -189,12 +187,7 @@ func TestTreesDoNotHoldUpTheDeletionOfANamespace(t *testing.T) {
 			deleted.Insert(event.Object.(*v1alpha1.RolloutTree).Name)
 		}
 	}
-	namespaces, only := s.Host.CoreV1().Namespaces(), "metadata.name="+s.namespace
-	gone(s, cluster.Source[*corev1.Namespace]{
-		Title: "namespace " + s.namespace,
-		List:  listing(namespaces.List, metav1.ListOptions{FieldSelector: only}),
-		Watch: watching(namespaces.Watch, metav1.ListOptions{FieldSelector: only}),
-	})
+	gone(s, s.Namespace(s.namespace))
 	list, err := s.trees().List(s.ctx(), metav1.ListOptions{})
 	s.must(err)
 	if len(list.Items) != 0 {

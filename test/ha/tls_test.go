@@ -22,9 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/util/retry"
 
 	"sluice.dev/sluice/test/cluster"
@@ -174,16 +172,7 @@ func secret(t *testing.T, name string, former *x509.Certificate) certificate {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var found certificate
-	secrets, only := local.Host.CoreV1().Secrets(system), "metadata.name="+name
-	source := cluster.Source[*corev1.Secret]{
-		Title: "secret " + name,
-		List: func(ctx context.Context) (runtime.Object, error) {
-			return secrets.List(ctx, metav1.ListOptions{FieldSelector: only})
-		},
-		Watch: func(ctx context.Context, version string) (watch.Interface, error) {
-			return secrets.Watch(ctx, metav1.ListOptions{FieldSelector: only, ResourceVersion: version})
-		},
-	}
+	source := cluster.SourceOf[*corev1.Secret]("secret "+name, local.Host.CoreV1().Secrets(system), cluster.Named(name))
 	_, err := cluster.Await(ctx, source, func(secrets []*corev1.Secret) string {
 		if len(secrets) == 0 {
 			return "it is not there"

@@ -18,14 +18,17 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 
 	"sluice.dev/sluice/pkg/controller/rollout"
 	"sluice.dev/sluice/pkg/generated/clientset/versioned"
+	"sluice.dev/sluice/test/cluster"
 )
 
 // replica is one of three servers, each a process of its own.
@@ -256,14 +259,12 @@ func TestThreeReplicas(t *testing.T) {
 	})
 
 	t.Run("a replica that is told to end gives the Lease up at once", func(t *testing.T) {
-		leader := leading(t, namespace, all)
+		leader := leading(t, namespace, all, nil)
 		if err := leader.process.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		told := time.Now()
-		for leading(t, namespace, all) == leader {
-			time.Sleep(20 * time.Millisecond)
-		}
+		leading(t, namespace, all, leader)
 		if took := time.Since(told); took > 2*time.Second {
 			t.Errorf("another leads after %v", took)
 		}
@@ -276,7 +277,7 @@ func TestThreeReplicas(t *testing.T) {
 
 // leaderDies kills who leads and measures when the next one acts.
 func leaderDies(t *testing.T, namespace string, all []*replica) {
-	leader := leading(t, namespace, all)
+	leader := leading(t, namespace, all, nil)
 	other := all[0]
 	if other == leader {
 		other = all[1]
@@ -298,21 +299,24 @@ func leaderDies(t *testing.T, namespace string, all []*replica) {
 	leader.ready(t)
 }
 
-// leading waits until one of the replicas leads, and returns it.
-func leading(t *testing.T, namespace string, all []*replica) *replica {
+// leading waits until one of the replicas leads that is not the one before, and returns it.
+func leading(t *testing.T, namespace string, all []*replica, before *replica) *replica {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
 	var found *replica
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-		lease, err := host.Host.CoordinationV1().Leases(namespace).Get(ctx, rollout.LeaseName, metav1.GetOptions{})
-		if err != nil || lease.Spec.HolderIdentity == nil {
-			return false, nil
+	_, err := cluster.Await(ctx, host.Lease(namespace, rollout.LeaseName), func(leases []*coordinationv1.Lease) string {
+		holder := ""
+		if len(leases) > 0 {
+			holder = ptr.Deref(leases[0].Spec.HolderIdentity, "")
 		}
 		for _, r := range all {
-			if strings.HasPrefix(*lease.Spec.HolderIdentity, r.name+"_") {
+			if r != before && strings.HasPrefix(holder, r.name+"_") {
 				found = r
+				return ""
 			}
 		}
-		return found != nil, nil
+		return fmt.Sprintf("it is held by %q", holder)
 	})
 	if err != nil {
 		t.Fatalf("nobody leads: %v", err)
