@@ -161,6 +161,35 @@ func TestBlueGreenToCanaryAfterACrash(t *testing.T) {
 	w.pods("2 1")
 }
 
+// TestBlueGreenBackToNothing: the update is taken back, and replicas set to 0, just after clients were led to it. They
+// are led back when its pods are gone, not to a stable revision whose pods go as well.
+func TestBlueGreenBackToNothing(t *testing.T) {
+	w := serving(t, blueGreen(1))
+	w.edit("image v2", image("v2"))
+	w.Reconcile()
+	w.SyncAll()
+	w.must(w.Restart()) // It has one stable pod more made, which the ReplicaSet is not seen to have taken up.
+	w.Sleep(time.Second)
+	w.SyncAll()
+	w.Reconcile()
+	w.leads("v2", "v2")
+	w.OnLead = func(before, after *corev1.Service) {
+		if from := w.Find(before.Spec.Selector[rollouts.PodTemplateHashLabel]); before.Name == "demo-active" && w.Available(from) > 0 {
+			t.Errorf("clients are led away from %d pods", w.Available(from))
+		}
+	}
+	w.edit("v1 with replicas 0", func(spec *rollouts.RolloutSpec) {
+		image("v1")(spec)
+		scale(0)(spec)
+	})
+	w.Reconcile()
+	w.leads("v2", "v1")
+	w.settle()
+	w.leads("v1", "v1")
+	w.pods("0 0")
+	w.is(rollouts.RolloutPhaseHealthy, "")
+}
+
 // TestBlueGreenGates: who may only edit does not lead clients to a revision that waits for a promote.
 func TestBlueGreenGates(t *testing.T) {
 	w := serving(t, blueGreen(2, manual))
