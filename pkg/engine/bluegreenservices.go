@@ -92,10 +92,11 @@ func (d *decider) activeTarget() *appsv1.ReplicaSet {
 // serve with, but pods that are still there are not left behind.
 func (d *decider) mayLead(s *corev1.Service, to *appsv1.ReplicaSet) bool {
 	from := d.withHash(leadsTo(s))
-	switch {
-	case replicas(d.rollout) == 0 && from != nil && !(poolOf(from).observed && from.Status.AvailableReplicas == 0):
+	empty := from == nil || poolOf(from).observed && from.Status.AvailableReplicas == 0
+	if replicas(d.rollout) == 0 && !empty {
 		return false
-	case d.fullyAvailable(to):
+	}
+	if d.fullyAvailable(to) {
 		return true
 	}
 	return leadsTo(s) != "" && hashOf(to) == d.rollout.Status.StableRS && (from == nil || d.poolNow(to).holds() >= from.Status.AvailableReplicas)

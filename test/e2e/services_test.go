@@ -84,7 +84,7 @@ func (s *scenario) deployBehind(r *v1alpha1.Rollout) *v1alpha1.Rollout {
 func (s *scenario) services(name string) cluster.Source[*corev1.Service] {
 	client, options := s.Host.CoreV1().Services(s.namespace), metav1.ListOptions{}
 	if name != "" {
-		options.FieldSelector = "metadata.name=" + name
+		options = cluster.Named(name)
 	}
 	return cluster.SourceOf[*corev1.Service]("services "+name+" of "+s.namespace, client, options)
 }

@@ -39,7 +39,7 @@ var blueGreenMutants = []mutant{
 		`d.fenced = len(d.out.Services) > before`, `d.fenced = false && len(d.out.Services) > before`,
 		"a controller that was held up leads clients to what was given up"},
 	{"with 0 replicas pods are left behind", "bluegreenservices.go",
-		`case replicas(d.rollout) == 0 && from != nil`, `case false && from != nil`,
+		`if replicas(d.rollout) == 0 && !empty`, `if false && !empty`,
 		"clients are led from pods that still answer to such as go too"},
 	{"a new template keeps the promotion", "revision.go",
 		"clearPromoted(st)\n\t\tvoidApprovals(st)", "voidApprovals(st)",
